@@ -1,0 +1,84 @@
+package templates
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+)
+
+// NodeSchema is the version of Node's JSON form. A node agent refuses a schema it does not know.
+const NodeSchema = 1
+
+// A Role is what a node does in its cluster.
+type Role string
+
+// The roles.
+const (
+	ControlPlane Role = "control-plane"
+	Worker       Role = "worker"
+)
+
+// A Node is everything that a node agent must know to run its machine's share of a cluster, but for secrets: those are
+// files beside it. It is written to /etc/provision/node.json by the bootstrapper and read by the node agent. Its bytes
+// are canonical, so that their hash says whether a node is as the plan wants it.
+type Node struct {
+	Schema     int        `json:"schema"`
+	Cluster    string     `json:"cluster"`
+	UID        string     `json:"uid"` // of the cluster; two clusters of one name differ here
+	Name       string     `json:"name"`
+	Role       Role       `json:"role"`
+	Address    netip.Addr `json:"address"`               // other nodes reach it here
+	ProviderID string     `json:"provider_id,omitempty"` // Kubernetes' spec.providerID
+	Kubernetes string     `json:"kubernetes"`            // version without v: "1.37.2"
+	Bundle     string     `json:"bundle"`                // ID of the bundle to run
+
+	Pods      netip.Prefix      `json:"pods"`
+	Services  netip.Prefix      `json:"services"`
+	DNS       netip.Addr        `json:"dns"`              // service address of the cluster's DNS
+	Domain    string            `json:"domain"`           // "cluster.local"
+	Backend   string            `json:"backend"`          // pod network: "vxlan" or "host-gw"
+	NodeCIDR  int               `json:"node_cidr"`        // bits of the pod range that one node gets: 24
+	Endpoints []string          `json:"endpoints"`        // host:port of every API server, sorted
+	APINames  []string          `json:"api_names"`        // further names and addresses that the API server's certificate is for
+	Etcd      []EtcdMember      `json:"etcd"`             // members of the control plane, sorted by name
+	Labels    map[string]string `json:"labels,omitempty"` // that the kubelet registers with
+	Taints    []Taint           `json:"taints,omitempty"` // that the kubelet registers with
+}
+
+// An EtcdMember is one member of the cluster's etcd.
+type EtcdMember struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+}
+
+// A Taint keeps pods away that do not tolerate it.
+type Taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"` // NoSchedule, PreferNoSchedule or NoExecute
+}
+
+// RenderNode returns the canonical JSON of the node: the same node gives the same bytes.
+func RenderNode(n Node) ([]byte, error) {
+	n.Schema = NodeSchema
+	b, err := json.MarshalIndent(n, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("render node %s: %w", n.Name, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// ParseNode reads what RenderNode wrote. Unknown fields and other schemas are errors.
+func ParseNode(b []byte) (Node, error) {
+	var n Node
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&n); err != nil {
+		return Node{}, fmt.Errorf("parse node: %w", err)
+	}
+	if n.Schema != NodeSchema {
+		return Node{}, fmt.Errorf("parse node: schema %d, this program knows %d", n.Schema, NodeSchema)
+	}
+	return n, nil
+}

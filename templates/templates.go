@@ -1,0 +1,2 @@
+// Package templates holds the files that provision writes, each with one typed render function.
+package templates
