@@ -1,0 +1,195 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/templates"
+)
+
+// NetworkName is the name of a cluster's one network.
+const NetworkName = "main"
+
+// ControlPlanePool is the control plane's name among the pools, in addresses and in tags.
+const ControlPlanePool = "control-plane"
+
+// APIPort is where API servers listen.
+const APIPort = 6443
+
+// A Member is one machine that a file asks for, and the node on it.
+type Member struct {
+	Role  templates.Role
+	Pool  *config.Pool
+	Index int
+	Name  string // of the machine, its host and the node
+}
+
+// Members returns the machines that the cluster wants: control plane first, then pools by name, each by index.
+func Members(c *config.Cluster) []Member {
+	var ms []Member
+	for i := range c.ControlPlane.Count {
+		ms = append(ms, Member{templates.ControlPlane, &c.ControlPlane, i, MachineName(c.Name, ControlPlanePool, i)})
+	}
+	for p := range c.Pools {
+		for i := range c.Pools[p].Count {
+			ms = append(ms, Member{templates.Worker, &c.Pools[p], i, MachineName(c.Name, c.Pools[p].Name, i)})
+		}
+	}
+	return ms
+}
+
+// MachineName is the name of the i-th machine of a pool.
+func MachineName(cluster, pool string, i int) string {
+	if pool == ControlPlanePool {
+		pool = "cp"
+	}
+	return fmt.Sprintf("%s-%s-%d", cluster, pool, i)
+}
+
+// PoolName is the pool's name in addresses and tags.
+func (m Member) PoolName() string {
+	if m.Role == templates.ControlPlane {
+		return ControlPlanePool
+	}
+	return m.Pool.Name
+}
+
+// Address is where the member stands in a plan: machine.workers[2].
+func (m Member) Address(k Kind) string { return fmt.Sprintf("%s.%s[%d]", k, m.PoolName(), m.Index) }
+
+// MachineSpec is what to ask the vendor for. Keys and user are the caller's to add.
+func (m Member) MachineSpec(c *config.Cluster, network providers.ID) providers.MachineSpec {
+	s := providers.MachineSpec{
+		Owner: providers.Owner(c.Name), Name: m.Name, Pool: m.PoolName(), Network: network,
+		Type: m.Pool.Machine, Image: m.Pool.Image, DiskGiB: m.Pool.DiskGiB, Spot: m.Pool.Spot,
+	}
+	if n := len(m.Pool.Zones); n > 0 {
+		s.Zone = m.Pool.Zones[m.Index%n]
+	}
+	return s
+}
+
+// NetworkSpec is what network to ask the vendor for.
+func NetworkSpec(c *config.Cluster) providers.NetworkSpec {
+	zones := slices.Clone(c.ControlPlane.Zones)
+	for _, p := range c.Pools {
+		zones = append(zones, p.Zones...)
+	}
+	slices.Sort(zones)
+	s := providers.NetworkSpec{Owner: providers.Owner(c.Name), Name: NetworkName, CIDR: c.Network.Machines, Zones: slices.Compact(zones)}
+	for _, r := range []providers.Rule{
+		{Name: "api", Protocol: "tcp", Port: APIPort, Sources: c.Network.APIFrom},
+		{Name: "ssh", Protocol: "tcp", Port: 22, Sources: c.Network.SSHFrom},
+	} {
+		if len(r.Sources) > 0 {
+			s.Allow = append(s.Allow, r)
+		}
+	}
+	return s
+}
+
+// Identity is what all nodes of a cluster share beyond the file.
+type Identity struct {
+	UID    string // of the cluster
+	Bundle string // ID of the bundle to run
+}
+
+// NodeConfig is what the member's node agent shall run. The machines must hold the control plane's, with addresses.
+func (m Member) NodeConfig(c *config.Cluster, id Identity, machines map[string]providers.Machine) (templates.Node, error) {
+	self, ok := machines[m.Name]
+	if !ok || !self.Private.IsValid() {
+		return templates.Node{}, fmt.Errorf("machine %s has no address yet", m.Name)
+	}
+	n := templates.Node{
+		Schema: templates.NodeSchema, Cluster: c.Name, UID: id.UID, Name: m.Name, Role: m.Role, Address: self.Private,
+		ProviderID: self.NodeID, Kubernetes: c.Kubernetes, Bundle: id.Bundle,
+		Pods: c.Network.Pods, Services: c.Network.Services, DNS: nth(c.Network.Services, 10), Domain: c.Network.Domain,
+		Backend: c.Network.Backend, NodeCIDR: c.Network.NodeBits, Labels: m.registered(), Taints: m.taints(),
+	}
+	for _, cp := range Members(c) {
+		if cp.Role != templates.ControlPlane {
+			continue
+		}
+		mach, ok := machines[cp.Name]
+		if !ok || !mach.Private.IsValid() {
+			return templates.Node{}, fmt.Errorf("machine %s has no address yet", cp.Name)
+		}
+		n.Etcd = append(n.Etcd, templates.EtcdMember{Name: cp.Name, Address: mach.Private})
+		n.Endpoints = append(n.Endpoints, net.JoinHostPort(mach.Private.String(), strconv.Itoa(APIPort)))
+		if mach.Public.IsValid() {
+			n.APINames = append(n.APINames, mach.Public.String())
+		}
+	}
+	slices.Sort(n.Endpoints)
+	slices.Sort(n.APINames)
+	return n, nil
+}
+
+func (m Member) taints() []templates.Taint {
+	var ts []templates.Taint
+	for _, t := range m.Pool.Taints {
+		ts = append(ts, templates.Taint{Key: t.Key, Value: t.Value, Effect: t.Effect})
+	}
+	if m.Role == templates.ControlPlane {
+		ts = append(ts, templates.Taint{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"})
+	}
+	return ts
+}
+
+// Labels are the labels that the member's node shall have.
+func (m Member) Labels() map[string]string {
+	ls := map[string]string{"provision.sh/pool": m.PoolName()}
+	for k, v := range m.Pool.Labels {
+		ls[k] = v
+	}
+	if m.Role == templates.ControlPlane {
+		ls["node-role.kubernetes.io/control-plane"] = ""
+	} else {
+		ls["node-role.kubernetes.io/"+m.PoolName()] = ""
+	}
+	return ls
+}
+
+// registered are the labels that the kubelet may set itself; the others are set for it after it has joined.
+func (m Member) registered() map[string]string {
+	ls := m.Labels()
+	maps.DeleteFunc(ls, func(k, _ string) bool {
+		domain, _, _ := strings.Cut(k, "/")
+		return strings.HasSuffix(domain, "kubernetes.io") || strings.HasSuffix(domain, "k8s.io")
+	})
+	return ls
+}
+
+// Taints are the taints that the member's node shall have, as key=value:effect, sorted.
+func (m Member) Taints() []string {
+	var ts []string
+	for _, t := range m.taints() {
+		ts = append(ts, TaintString(t.Key, t.Value, t.Effect))
+	}
+	slices.Sort(ts)
+	return ts
+}
+
+// TaintString writes a taint as kubectl does.
+func TaintString(key, value, effect string) string {
+	if value != "" {
+		key += "=" + value
+	}
+	return key + ":" + effect
+}
+
+// nth returns the n-th address of an IPv4 range.
+func nth(p netip.Prefix, n int) netip.Addr {
+	a := p.Masked().Addr()
+	for range n {
+		a = a.Next()
+	}
+	return a
+}

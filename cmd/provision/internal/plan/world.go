@@ -1,0 +1,55 @@
+package plan
+
+import (
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/templates"
+)
+
+// A World is what is there, as the vendor, the machines and the cluster's API told it.
+type World struct {
+	Networks []providers.Network
+	Machines []providers.Machine
+	Hosts    map[string]Host     // by machine name; a machine without SSH has none
+	API      bool                // the cluster's API answered, so Nodes and Addons are true
+	Nodes    map[string]KubeNode // by node name
+	Addons   map[string]string   // add-on name to the hash of what was applied
+}
+
+// A Host is what a machine said over SSH.
+type Host struct {
+	Problem string          // why it could not be asked; empty if it answered
+	Node    *templates.Node // what its node agent runs; nil if it has none
+	Agent   string          // SHA-256 of its node agent
+	Running bool            // the node agent runs
+	Stale   []string        // secret files that differ from what they should be
+}
+
+// A KubeNode is a node as Kubernetes' API has it.
+type KubeNode struct {
+	Ready         bool
+	Unschedulable bool
+	Labels        map[string]string
+	Taints        []string // key=value:effect
+	Managed       Managed  // what provision has set on it before
+}
+
+// Managed are labels and taints that provision set, kept as annotations on the node, so that what a person added is left
+// alone and what left the file is removed.
+type Managed struct {
+	Labels []string // keys
+	Taints []string // key=value:effect
+}
+
+// Annotations of a node that hold its Managed.
+const (
+	LabelsAnnotation = "provision.sh/labels"
+	TaintsAnnotation = "provision.sh/taints"
+)
+
+// A Want is what the file and the programs at hand ask for.
+type Want struct {
+	Identity
+	Agent  string            // SHA-256 of the node agent
+	Addons map[string]string // add-on name to hash
+	Nodes  bool              // machines become nodes: false for a vendor whose machines have no SSH
+}
