@@ -27,22 +27,26 @@ type Provider interface {
 	Volumes() Volumes
 }
 
-// Objects is one kind of thing that a vendor can make. All methods are safe for concurrent use, obey the context's
-// deadline, and return errors that wrap a Kind. Arguments are not kept or changed; results belong to the caller.
+// Objects is one kind of thing that a vendor can make. All methods are safe for concurrent use, obey the context, and
+// return errors that wrap a Kind, or the context's own error if they were cut off by its end. Arguments are not kept or
+// changed; results belong to the caller.
 type Objects[Spec, Object any] interface {
 	// Create makes the object that the spec describes and waits until it is usable. If the owner already has a
-	// complete one of that name it returns that one and an error that wraps Exists. If it has a Partial one, Create
-	// completes it.
+	// complete one of that name it returns that one, as it is, and an error that wraps Exists. If it has a Partial one,
+	// Create completes it. Calls for one name at the same time make one object; each returns it, with Exists or without
+	// an error. Invalid if the owner or the name is no DNS label; NotFound or Invalid if the spec names an object that
+	// there is not.
 	Create(context.Context, Spec) (Object, error)
 	// Get returns one object; NotFound if there is none of that ID.
 	Get(context.Context, ID) (Object, error)
 	// List returns all objects of the owner, Partial ones included, sorted by name; never another owner's.
 	List(context.Context, Owner) ([]Object, error)
-	// Delete removes the object and waits until it is gone. Deleting what is not there succeeds.
+	// Delete removes the object and waits until it is gone. Deleting what is not there succeeds. Conflict if something
+	// else stands on it. Cut off, it leaves the object whole, Partial or gone; Delete again goes on.
 	Delete(context.Context, ID) error
 }
 
-// Machines are the vendor's machines.
+// Machines are the vendor's machines. Delete takes the machine out of its balancers and detaches its volumes, which stay.
 type Machines interface {
 	Objects[MachineSpec, Machine]
 	// Types returns the machine types on offer, sorted by name.
@@ -50,6 +54,7 @@ type Machines interface {
 }
 
 // Networks are the private networks that machines live in. A Network is one object, however many calls a vendor needs.
+// Delete returns Conflict while a machine or a balancer is in it.
 type Networks interface {
 	Objects[NetworkSpec, Network]
 }
@@ -62,7 +67,7 @@ type LoadBalancers interface {
 	Update(context.Context, ID, LoadBalancerSpec) (LoadBalancer, error)
 }
 
-// Volumes are block devices.
+// Volumes are block devices. Delete returns Conflict while the volume is attached.
 type Volumes interface {
 	Objects[VolumeSpec, Volume]
 	// Attach connects the volume to a machine and returns it with Device set. Attaching where it already is succeeds;
@@ -72,17 +77,17 @@ type Volumes interface {
 	Detach(ctx context.Context, volume, machine ID) error
 	// Resize grows the volume to at least the size, in GiB. It never shrinks: a smaller size returns Invalid.
 	Resize(ctx context.Context, volume ID, sizeGiB int) (Volume, error)
-	// Snapshots are copies of volumes at a moment.
+	// Snapshots are copies of volumes at a moment. A snapshot outlives its volume.
 	Snapshots() Objects[SnapshotSpec, Snapshot]
 }
 
 // Caps says what a vendor can do. The zero value can nothing beyond machines and networks.
 type Caps struct {
-	LoadBalancers bool     // the vendor has balancers; else they return Unsupported
-	UDP           bool     // its balancers forward UDP
-	Volumes       bool     // the vendor has volumes; else they return Unsupported
-	Snapshots     bool     // its volumes can be copied
-	Spot          bool     // machines may be bought as spot
+	LoadBalancers bool     // the vendor has balancers; else it returns NoLoadBalancers
+	UDP           bool     // its balancers forward UDP; else Create of one that should returns Unsupported
+	Volumes       bool     // the vendor has volumes; else it returns NoVolumes
+	Snapshots     bool     // its volumes can be copied; else they return NoSnapshots
+	Spot          bool     // machines may be bought as spot; else Create of one returns Unsupported
 	Zones         []string // zones that machines can be placed in; empty means that there is just one place
 	Arch          []string // processor architectures of its machines, as GOARCH names them
 	MaxNameLen    int      // longest machine name it accepts; 0 means 63
