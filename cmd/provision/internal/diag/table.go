@@ -1,0 +1,236 @@
+package diag
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/provisionhq/provision/docs"
+)
+
+// An ID names a diagnostic. It never changes its meaning; it is a heading of docs/errors.md.
+type ID string
+
+// An Entry is what is fixed about a diagnostic.
+type Entry struct {
+	ID      ID
+	Summary string // fixed words
+	Exit    int    // exit code it leads to; 0 for what is only ever a warning
+}
+
+// The diagnostics.
+const (
+	SyntaxError        ID = "syntax-error"
+	FileNotFound       ID = "file-not-found"
+	FilePermission     ID = "file-permission"
+	FileTooLarge       ID = "file-too-large"
+	UnknownBlock       ID = "unknown-block"
+	UnknownAttribute   ID = "unknown-attribute"
+	UnknownFunction    ID = "unknown-function"
+	MissingBlock       ID = "missing-block"
+	MissingAttribute   ID = "missing-attribute"
+	DuplicateBlock     ID = "duplicate-block"
+	DuplicateAttribute ID = "duplicate-attribute"
+	WrongType          ID = "wrong-type"
+	BadValue           ID = "bad-value"
+	BadExpression      ID = "bad-expression"
+	UndefinedVariable  ID = "undefined-variable"
+	MissingVariable    ID = "missing-variable"
+	ValidationFailed   ID = "validation-failed"
+	ReferenceCycle     ID = "reference-cycle"
+	SensitiveValue     ID = "sensitive-value"
+	BadName            ID = "bad-name"
+	NameTooLong        ID = "name-too-long"
+	BadCount           ID = "bad-count"
+	ControlPlaneCount  ID = "control-plane-count"
+	HANotYet           ID = "ha-not-yet"
+	NoWorkers          ID = "no-workers"
+	BadVersion         ID = "bad-version"
+	UnknownVersion     ID = "unknown-version"
+	UnknownMachineType ID = "unknown-machine-type"
+	UnknownProvider    ID = "unknown-provider"
+	BadRange           ID = "bad-range"
+	OverlappingRanges  ID = "overlapping-ranges"
+	RangeTooSmall      ID = "range-too-small"
+	RangeTooLarge      ID = "range-too-large"
+	IPv6NotYet         ID = "ipv6-not-yet"
+	BadLabel           ID = "bad-label"
+	LabelReserved      ID = "label-reserved"
+	BadTaint           ID = "bad-taint"
+	BadFlags           ID = "bad-flags"
+	UnknownNode        ID = "unknown-node"
+	PlanRefused        ID = "plan-refused"
+	PlanStale          ID = "plan-stale"
+	BundleMissing      ID = "bundle-missing"
+	BundleCorrupt      ID = "bundle-corrupt"
+	BundleTruncated    ID = "bundle-truncated"
+	AgentMissing       ID = "agent-missing"
+
+	NotThere           ID = "not-there"
+	NameTaken          ID = "name-taken"
+	InUse              ID = "in-use"
+	NotAccepted        ID = "not-accepted"
+	PermissionMissing  ID = "permission-missing"
+	QuotaExceeded      ID = "quota-exceeded"
+	OutOfCapacity      ID = "out-of-capacity"
+	VendorNotAnswering ID = "vendor-not-answering"
+	Unsupported        ID = "unsupported"
+	AddressRangeInUse  ID = "address-range-in-use"
+
+	NotRoot              ID = "not-root"
+	KernelFeatureMissing ID = "kernel-feature-missing"
+	ToolMissing          ID = "tool-missing"
+	PreflightFailed      ID = "preflight-failed"
+	DiskFull             ID = "disk-full"
+	SSHUnreachable       ID = "ssh-unreachable"
+	SSHSilent            ID = "ssh-silent"
+	SSHDenied            ID = "ssh-denied"
+	SSHKeyUnusable       ID = "ssh-key-unusable"
+	HostKeyChanged       ID = "host-key-changed"
+	HostKeyUnknown       ID = "host-key-unknown"
+	SudoPassword         ID = "sudo-password"
+	NodeForeign          ID = "node-foreign"
+	MachineDied          ID = "machine-died"
+	BootstrapFailed      ID = "bootstrap-failed"
+	NodeNotReady         ID = "node-not-ready"
+	APINotAnswering      ID = "api-not-answering"
+	AddonFailed          ID = "addon-failed"
+	DrainBlocked         ID = "drain-blocked"
+	DestroyLeft          ID = "destroy-left"
+
+	NoCluster       ID = "no-cluster"
+	StateLocked     ID = "state-locked"
+	StateForeign    ID = "state-foreign"
+	StatePermission ID = "state-permission"
+	StateCorrupt    ID = "state-corrupt"
+	IdentityMissing ID = "identity-missing"
+
+	Interrupted ID = "interrupted"
+	Deadline    ID = "deadline"
+	Internal    ID = "internal"
+)
+
+// table holds all diagnostics in the order of docs/errors.md. Nothing changes it.
+var table = []Entry{
+	{SyntaxError, "Syntax error", ExitRefused},
+	{FileNotFound, "File not found", ExitRefused},
+	{FilePermission, "File not readable", ExitRefused},
+	{FileTooLarge, "File too large", ExitRefused},
+	{UnknownBlock, "Unknown block", ExitRefused},
+	{UnknownAttribute, "Unknown attribute", ExitRefused},
+	{UnknownFunction, "Unknown function", ExitRefused},
+	{MissingBlock, "Block missing", ExitRefused},
+	{MissingAttribute, "Attribute missing", ExitRefused},
+	{DuplicateBlock, "Block given twice", ExitRefused},
+	{DuplicateAttribute, "Attribute given twice", ExitRefused},
+	{WrongType, "Wrong type", ExitRefused},
+	{BadValue, "Value not allowed", ExitRefused},
+	{BadExpression, "Expression without a value", ExitRefused},
+	{UndefinedVariable, "Undefined variable", ExitRefused},
+	{MissingVariable, "Variable without a value", ExitRefused},
+	{ValidationFailed, "Variable not valid", ExitRefused},
+	{ReferenceCycle, "Values refer to each other", ExitRefused},
+	{SensitiveValue, "Secret where everybody can read it", ExitRefused},
+	{BadName, "Name not allowed", ExitRefused},
+	{NameTooLong, "Name too long", ExitRefused},
+	{BadCount, "Count not allowed", ExitRefused},
+	{ControlPlaneCount, "Control plane of that size does not work", ExitRefused},
+	{HANotYet, "More than one control plane machine is not possible yet", ExitRefused},
+	{NoWorkers, "No machine for pods", ExitDone},
+	{BadVersion, "Not a version", ExitRefused},
+	{UnknownVersion, "Version not in the bundle", ExitRefused},
+	{UnknownMachineType, "Unknown machine type", ExitRefused},
+	{UnknownProvider, "Unknown provider", ExitRefused},
+	{BadRange, "Not a usable address range", ExitRefused},
+	{OverlappingRanges, "Address ranges overlap", ExitRefused},
+	{RangeTooSmall, "Address range too small", ExitRefused},
+	{RangeTooLarge, "Address range too large", ExitRefused},
+	{IPv6NotYet, "IPv6 is not possible yet", ExitRefused},
+	{BadLabel, "Label not allowed", ExitRefused},
+	{LabelReserved, "Label is reserved", ExitRefused},
+	{BadTaint, "Taint not allowed", ExitRefused},
+	{BadFlags, "Flags or arguments not accepted", ExitRefused},
+	{UnknownNode, "Unknown node", ExitRefused},
+	{PlanRefused, "Plan not approved", ExitRefused},
+	{PlanStale, "Plan is out of date", ExitRefused},
+	{BundleMissing, "Bundle not found", ExitRefused},
+	{BundleCorrupt, "Bundle is damaged", ExitFailed},
+	{BundleTruncated, "Bundle is cut short", ExitFailed},
+	{AgentMissing, "Node agent not found", ExitRefused},
+
+	{NotThere, "Not found at the vendor", ExitFailed},
+	{NameTaken, "Name is taken", ExitFailed},
+	{InUse, "In use", ExitFailed},
+	{NotAccepted, "Not accepted by the vendor", ExitFailed},
+	{PermissionMissing, "Permission missing", ExitFailed},
+	{QuotaExceeded, "Quota exceeded", ExitFailed},
+	{OutOfCapacity, "Out of capacity", ExitFailed},
+	{VendorNotAnswering, "Vendor not answering", ExitFailed},
+	{Unsupported, "Not supported by the vendor", ExitRefused},
+	{AddressRangeInUse, "Address range is in use", ExitFailed},
+
+	{NotRoot, "Root is needed", ExitFailed},
+	{KernelFeatureMissing, "Kernel feature missing", ExitFailed},
+	{ToolMissing, "Program missing", ExitFailed},
+	{PreflightFailed, "Machine not fit to be a node", ExitFailed},
+	{DiskFull, "Disk full", ExitFailed},
+	{SSHUnreachable, "SSH not reachable", ExitFailed},
+	{SSHSilent, "SSH port accepts and says nothing", ExitFailed},
+	{SSHDenied, "SSH login denied", ExitFailed},
+	{SSHKeyUnusable, "SSH key not usable", ExitFailed},
+	{HostKeyChanged, "SSH host key changed", ExitFailed},
+	{HostKeyUnknown, "SSH host key unknown", ExitFailed},
+	{SudoPassword, "Sudo asks for a password", ExitFailed},
+	{NodeForeign, "Machine belongs to another cluster", ExitFailed},
+	{MachineDied, "Machine stopped while it was set up", ExitFailed},
+	{BootstrapFailed, "Machine did not become a node", ExitFailed},
+	{NodeNotReady, "Node did not become ready", ExitFailed},
+	{APINotAnswering, "Cluster does not answer", ExitFailed},
+	{AddonFailed, "Add-on not applied", ExitFailed},
+	{DrainBlocked, "Pods could not be moved in time", ExitFailed},
+	{DestroyLeft, "Destroy left something behind", ExitFailed},
+
+	{NoCluster, "Cluster does not exist", ExitFailed},
+	{StateLocked, "Another command is at work on this cluster", ExitFailed},
+	{StateForeign, "State is of another cluster", ExitFailed},
+	{StatePermission, "State not accessible", ExitFailed},
+	{StateCorrupt, "State is damaged", ExitFailed},
+	{IdentityMissing, "Key of the state not found", ExitFailed},
+
+	{Interrupted, "Interrupted", ExitInterrupted},
+	{Deadline, "Not done in time", ExitFailed},
+	{Internal, "Internal error", ExitFailed},
+}
+
+// All returns every diagnostic, in the order of docs/errors.md.
+func All() []Entry { return slices.Clone(table) }
+
+// lookup returns the entry of an ID; what is not in the table is an internal error.
+func lookup(id ID) Entry {
+	for _, e := range table {
+		if e.ID == id {
+			return e
+		}
+	}
+	return Entry{Internal, "Internal error", ExitFailed}
+}
+
+// Explain returns what docs/errors.md says of a diagnostic, which may be named by its ID or by its summary.
+func Explain(name string) (Entry, string, bool) {
+	slug := strings.ToLower(strings.Join(strings.Fields(name), " "))
+	for _, e := range table {
+		if slug == string(e.ID) || slug == strings.ToLower(e.Summary) {
+			return e, section(docs.Errors(), e.ID), true
+		}
+	}
+	return Entry{}, "", false
+}
+
+// section returns the text under the heading of an ID, without the line that repeats the summary.
+func section(text string, id ID) string {
+	_, text, _ = strings.Cut(text, "\n### "+string(id)+"\n")
+	for _, heading := range []string{"\n### ", "\n## "} {
+		text, _, _ = strings.Cut(text, heading)
+	}
+	_, text, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	return strings.TrimSpace(text)
+}
