@@ -110,7 +110,7 @@ func (m Member) NodeConfig(c *config.Cluster, id Identity, machines map[string]p
 	n := templates.Node{
 		Schema: templates.NodeSchema, Cluster: c.Name, UID: id.UID, Name: m.Name, Role: m.Role, Address: self.Private,
 		ProviderID: self.NodeID, Kubernetes: c.Kubernetes, Bundle: id.Bundle,
-		Pods: c.Network.Pods, Services: c.Network.Services, DNS: nth(c.Network.Services, 10), Domain: c.Network.Domain,
+		Pods: c.Network.Pods, Services: c.Network.Services, DNS: DNS(c), Domain: c.Network.Domain,
 		Backend: c.Network.Backend, NodeCIDR: c.Network.NodeBits, Labels: m.registered(), Taints: m.taints(),
 	}
 	for _, cp := range Members(c) {
@@ -184,6 +184,9 @@ func TaintString(key, value, effect string) string {
 	}
 	return key + ":" + effect
 }
+
+// DNS is the service address of the cluster's DNS: the tenth of the range, by convention.
+func DNS(c *config.Cluster) netip.Addr { return nth(c.Network.Services, 10) }
 
 // nth returns the n-th address of an IPv4 range.
 func nth(p netip.Prefix, n int) netip.Addr {

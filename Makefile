@@ -1,0 +1,34 @@
+# Targets for people; `make help` lists them. Everything that a target needs beyond Go and make, `setup` installs.
+ARCH ?= amd64
+GO   ?= go
+BUNDLE = bin/bundle-linux-$(ARCH).tar.zst
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.PHONY: help setup build bundle demo check test lint e2e bench fmt clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
+setup: ## install what building and testing need (Debian and Ubuntu)
+	@.ci/setup
+build: setup bundle ## build bin/provision, bin/node-agent and the bundle
+	$(GOBUILD) -o bin/provision ./cmd/provision
+	GOARCH=$(ARCH) $(GOBUILD) -o bin/node-agent ./cmd/node-agent
+bundle: setup ## build the bundle for ARCH (amd64 or arm64)
+	$(GO) run ./bootstrap/bundle/pack -arch $(ARCH) -out $(BUNDLE)
+demo: build ## make the example cluster here, show its nodes and fetch the demo page
+	examples/local/demo.sh
+check: build lint test e2e ## all that CI runs
+lint: ## vet and staticcheck
+	$(GO) vet -tags e2e ./...
+	$(GO) tool staticcheck -tags e2e ./...
+test: ## unit, conformance and script tests, with the race detector
+	$(GO) test -race -timeout 15m ./...
+e2e: build ## the real thing: machines, SSH, Kubernetes, here
+	$(GO) test -tags e2e -count=1 -timeout 30m -v -run E2E ./cmd/provision
+bench: ## benchmarks; figures are kept in docs/benchmarks.md
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files '*.go')
+clean: ## remove what was built
+	rm -rf bin .cache

@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/provisionhq/provision/bootstrap/bundle"
+	"github.com/provisionhq/provision/bootstrap/ssh"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/providers"
+)
+
+// explain turns what a step returned into a diagnostic: the address, the line that asked, and words for the cause.
+func (e *Engine) explain(address string, err error) diag.Diagnostics {
+	cause, in := e.place(address)
+	var ds diag.Diagnostics
+	for _, d := range e.diagnose(err) {
+		d.Address = address
+		if d.Range == nil {
+			d = d.At(cause, in)
+		}
+		if d.Advice == "" {
+			d = d.Next("What is done is kept. When the cause is mended, run the same command again to go on:", e.again())
+		}
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+// place is the line that asked for what has the address.
+func (e *Engine) place(address string) (*diag.Range, string) {
+	address, _, _ = strings.Cut(address, " ")
+	for _, m := range plan.Members(e.Cluster) {
+		if address != m.Address(plan.Machine) && address != m.Address(plan.Node) {
+			continue
+		}
+		block, in := "pool."+m.PoolName(), fmt.Sprintf("pool %q", m.PoolName())
+		if m.Pool == &e.Cluster.ControlPlane {
+			block, in = "control_plane", "control_plane"
+		}
+		if r, ok := e.Cluster.Ranges[block]; ok {
+			return &r, in
+		}
+	}
+	if address == "network."+plan.NetworkName {
+		for _, k := range []string{"network.machines", "network"} {
+			if r, ok := e.Cluster.Ranges[k]; ok {
+				return &r, "network"
+			}
+		}
+	}
+	return nil, ""
+}
+
+// again is the command that goes on.
+func (e *Engine) again() string { return "provision apply " + e.Cluster.File }
+
+// diagnose gives an error its diagnostic.
+func (e *Engine) diagnose(err error) diag.Diagnostics {
+	if d, ok := e.fromSSH(err); ok {
+		return diag.Diagnostics{d}
+	}
+	if d, ok := e.fromBundle(err); ok {
+		return diag.Diagnostics{d}
+	}
+	return diag.AsDiagnostics(err)
+}
+
+// fromSSH knows the errors of package ssh.
+func (e *Engine) fromSSH(err error) (diag.Diagnostic, bool) {
+	var changed *ssh.HostKeyChanged
+	var silent *ssh.SilentError
+	var away *ssh.UnreachableError
+	var denied *ssh.AuthError
+	var sudo *ssh.SudoError
+	var space *ssh.SpaceError
+	var lost *ssh.LostError
+	var mismatch *ssh.MismatchError
+	switch {
+	case errors.As(err, &changed):
+		return diag.Wrap(err, diag.HostKeyChanged, "%s. Another machine may have its address, or somebody reads along. Nothing was sent to it.", upper(changed.Error())).
+			Next("If the machine was made anew on purpose, delete it so that provision makes one it knows; else find out who answers there before you go on."), true
+	case errors.As(err, &silent):
+		return diag.Wrap(err, diag.SSHSilent, "%s.", upper(silent.Error())).
+			Next("See whether sshd runs there and whether something else has its port, then run the same command again:", e.again()), true
+	case errors.As(err, &denied):
+		return diag.Wrap(err, diag.SSHDenied, "%s.", upper(denied.Error())), true
+	case errors.As(err, &sudo):
+		id := diag.SudoPassword
+		if !sudo.Password {
+			id = diag.SSHDenied
+		}
+		return diag.Wrap(err, id, "%s.", upper(sudo.Error())).
+			Next("Allow that user to use sudo without a password, or log in as root."), true
+	case errors.As(err, &space):
+		return diag.Wrap(err, diag.DiskFull, "%s. The machine is as it was before.", upper(space.Error())).
+			Next("Make room there and run the same command again; an upload goes on where it ended:", e.again()), true
+	case errors.As(err, &mismatch):
+		return diag.Wrap(err, diag.BundleCorrupt, "%s. The file was removed there.", upper(mismatch.Error())), true
+	case errors.As(err, &away):
+		return diag.Wrap(err, diag.SSHUnreachable, "%s.", upper(away.Error())), true
+	case errors.As(err, &lost):
+		return diag.Wrap(err, diag.MachineDied, "%s. The machine stopped, restarted or lost its network while it was set up; what was done there is kept.", upper(lost.Error())).
+			Next("Run the same command again; a machine that stopped is started again:", e.again()), true
+	}
+	return diag.Diagnostic{}, false
+}
+
+// fromBundle knows the errors of package bundle.
+func (e *Engine) fromBundle(err error) (diag.Diagnostic, bool) {
+	id := diag.ID("")
+	switch {
+	case errors.Is(err, bundle.ErrTruncated):
+		id = diag.BundleTruncated
+	case errors.Is(err, bundle.ErrCorrupt):
+		id = diag.BundleCorrupt
+	default:
+		return diag.Diagnostic{}, false
+	}
+	return diag.Wrap(err, id, "%s. Nothing of it was used.", upper(err.Error())).
+		Next("Make the bundle anew, or copy it again, and compare its SHA-256:", "make bundle"), true
+}
+
+// vendorError explains an error of a vendor that is not a step's.
+func (e *Engine) vendorError(what string, at *diag.Range, err error) error {
+	kind := providers.KindOf(err)
+	if kind == "" {
+		return err
+	}
+	return diag.Wrap(err, diag.KindID(string(kind)), "%s: %s.", upper(what), err).At(at, "")
+}
+
+// upper begins a sentence.
+func upper(s string) string {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// firstLine is what an error says, in one line.
+func firstLine(err error) string {
+	l, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
+	return l
+}

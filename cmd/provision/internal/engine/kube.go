@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/provisionhq/provision/bootstrap"
+	"github.com/provisionhq/provision/bootstrap/ssh"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+)
+
+// recordName is the ConfigMap in kube-system that holds which add-ons were applied.
+const recordName = "provision"
+
+// kube is the cluster's API as seen through a control-plane machine: kubectl of the bundle, run there over SSH. So the
+// command needs no route to the API, and no second copy of Kubernetes' client.
+type kube struct{ host ssh.Host }
+
+// nodeList is the part of Kubernetes' NodeList that plans need.
+type nodeList struct {
+	Items []struct {
+		Metadata struct {
+			Name        string            `json:"name"`
+			Labels      map[string]string `json:"labels"`
+			Annotations map[string]string `json:"annotations"`
+		} `json:"metadata"`
+		Spec struct {
+			Unschedulable bool `json:"unschedulable"`
+			Taints        []struct{ Key, Value, Effect string }
+		} `json:"spec"`
+		Status struct {
+			Conditions []struct{ Type, Status string }
+			NodeInfo   struct {
+				KubeletVersion string `json:"kubeletVersion"`
+			} `json:"nodeInfo"`
+		} `json:"status"`
+	} `json:"items"`
+}
+
+// nodes asks for all nodes.
+func (k kube) nodes(ctx context.Context) (map[string]plan.KubeNode, error) {
+	out, err := bootstrap.Kubectl(ctx, k.host, []string{"get", "--raw", "/api/v1/nodes"}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return parseNodes(out)
+}
+
+func parseNodes(b []byte) (map[string]plan.KubeNode, error) {
+	var l nodeList
+	if err := json.Unmarshal(b, &l); err != nil {
+		return nil, fmt.Errorf("read the node list: %w", err)
+	}
+	nodes := map[string]plan.KubeNode{}
+	for _, i := range l.Items {
+		n := plan.KubeNode{
+			Unschedulable: i.Spec.Unschedulable, Labels: i.Metadata.Labels, Version: i.Status.NodeInfo.KubeletVersion,
+			Managed: plan.Managed{Labels: split(i.Metadata.Annotations[plan.LabelsAnnotation]), Taints: split(i.Metadata.Annotations[plan.TaintsAnnotation])},
+		}
+		for _, t := range i.Spec.Taints {
+			n.Taints = append(n.Taints, plan.TaintString(t.Key, t.Value, t.Effect))
+		}
+		for _, c := range i.Status.Conditions {
+			n.Ready = n.Ready || c.Type == "Ready" && c.Status == "True"
+		}
+		nodes[i.Metadata.Name] = n
+	}
+	return nodes, nil
+}
+
+func split(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+// addons returns the hashes of the add-ons that were applied, by name.
+func (k kube) addons(ctx context.Context) (map[string]string, error) {
+	out, err := bootstrap.Kubectl(ctx, k.host, []string{"-n", "kube-system", "get", "configmap", recordName, "--ignore-not-found", "-o", "json"}, nil)
+	if err != nil || len(bytes.TrimSpace(out)) == 0 {
+		return nil, err
+	}
+	var cm struct{ Data map[string]string }
+	if err := json.Unmarshal(out, &cm); err != nil {
+		return nil, fmt.Errorf("read the add-ons' record: %w", err)
+	}
+	return cm.Data, nil
+}
+
+// record renders the ConfigMap that addons reads.
+func record(addons map[string]string) ([]byte, error) {
+	return json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "ConfigMap",
+		"metadata": map[string]any{"name": recordName, "namespace": "kube-system", "labels": map[string]string{"app.kubernetes.io/managed-by": "provision"}},
+		"data":     addons,
+	})
+}
+
+// apply makes the objects of the manifests as they say, by server-side apply.
+func (k kube) apply(ctx context.Context, manifests []byte) error {
+	_, err := bootstrap.Kubectl(ctx, k.host, []string{"apply", "--server-side", "--force-conflicts", "--field-manager=provision", "-f", "-"}, manifests)
+	return err
+}
+
+// drain cordons a node and moves its pods away, honouring disruption budgets until the context's deadline.
+func (k kube) drain(ctx context.Context, node string, seconds int) error {
+	_, err := bootstrap.Kubectl(ctx, k.host, []string{"drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", fmt.Sprintf("--timeout=%ds", seconds)}, nil)
+	return err
+}
+
+func (k kube) uncordon(ctx context.Context, node string) error {
+	_, err := bootstrap.Kubectl(ctx, k.host, []string{"uncordon", node}, nil)
+	return err
+}
+
+func (k kube) forget(ctx context.Context, node string) error {
+	_, err := bootstrap.Kubectl(ctx, k.host, []string{"delete", "node", node, "--ignore-not-found", "--wait=false"}, nil)
+	return err
+}
+
+// A patch is a strategic merge patch of one node's labels, taints and annotations.
+type patch struct {
+	Metadata struct {
+		Labels      map[string]*string `json:"labels,omitempty"`
+		Annotations map[string]string  `json:"annotations,omitempty"`
+	} `json:"metadata"`
+	Spec struct {
+		Taints []taint `json:"taints"`
+	} `json:"spec"`
+}
+
+type taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"`
+}
+
+// dress sets the member's labels and taints on its node, removes those that provision set before and the file no longer
+// names, and leaves all others alone.
+func (k kube) dress(ctx context.Context, m plan.Member, have plan.KubeNode) error {
+	p := dressing(m, have)
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	_, err = bootstrap.Kubectl(ctx, k.host, []string{"patch", "node", m.Name, "--type=merge", "--patch-file=/dev/stdin"}, b)
+	return err
+}
+
+func dressing(m plan.Member, have plan.KubeNode) patch {
+	var p patch
+	labels := m.Labels()
+	p.Metadata.Labels = map[string]*string{}
+	for _, k := range have.Managed.Labels {
+		p.Metadata.Labels[k] = nil
+	}
+	for k, v := range labels {
+		p.Metadata.Labels[k] = &v
+	}
+	want := m.Taints()
+	keep := slices.DeleteFunc(slices.Clone(have.Taints), func(t string) bool { return slices.Contains(have.Managed.Taints, t) })
+	p.Spec.Taints = []taint{}
+	for _, t := range slices.Compact(slices.Sorted(slices.Values(append(keep, want...)))) {
+		p.Spec.Taints = append(p.Spec.Taints, parseTaint(t))
+	}
+	p.Metadata.Annotations = map[string]string{
+		plan.LabelsAnnotation: strings.Join(slices.Sorted(maps.Keys(labels)), ","),
+		plan.TaintsAnnotation: strings.Join(want, ","),
+	}
+	return p
+}
+
+// parseTaint reads what plan.TaintString wrote.
+func parseTaint(s string) taint {
+	keyValue, effect, _ := strings.Cut(s, ":")
+	key, value, _ := strings.Cut(keyValue, "=")
+	return taint{key, value, effect}
+}
+
+// firstReady returns the control-plane members in order, those whose node is ready first.
+func firstReady(ms []plan.Member, nodes map[string]plan.KubeNode) []plan.Member {
+	return slices.SortedStableFunc(slices.Values(ms), func(a, b plan.Member) int {
+		rank := func(m plan.Member) int {
+			if nodes[m.Name].Ready {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Compare(rank(a), rank(b))
+	})
+}

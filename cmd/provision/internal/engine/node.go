@@ -1,0 +1,255 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/provisionhq/provision/bootstrap"
+	"github.com/provisionhq/provision/bootstrap/ssh"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"github.com/provisionhq/provision/controlplane/pki"
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/templates"
+)
+
+// tokens are the bootstrap tokens of the nodes that join in this apply, by node name.
+type tokens map[string]pki.Token
+
+func (t tokens) names() []string { return slices.Sorted(maps.Keys(t)) }
+
+// tokenLife is how long a new node may take from its token to its certificate. The token is deleted when it is used.
+const tokenLife = time.Hour
+
+// dial connects to a machine.
+func (e *Engine) dial(ctx context.Context, m providers.Machine) (ssh.Host, error) {
+	return ssh.Dial(ctx, ssh.Options{
+		Name: m.Name, Addr: m.SSH.String(), User: m.User, Sudo: m.User != "" && m.User != "root",
+		Keys: e.secrets.keys, HostKeys: m.HostKeys, Timeout: bootTimeout,
+	})
+}
+
+// target is what bootstrap needs to work on the member's machine.
+func (e *Engine) target(ctx context.Context, m plan.Member, token pki.Token) (*bootstrap.Target, error) {
+	mach, ok := e.machine(m.Name)
+	if !ok {
+		return nil, fmt.Errorf("machine %s is not there: %w", m.Name, providers.NotFound)
+	}
+	n, err := m.NodeConfig(e.Cluster, e.want.Identity, e.machines())
+	if err != nil {
+		return nil, err
+	}
+	files, err := e.files(m.Role, token)
+	if err != nil {
+		return nil, err
+	}
+	h, err := e.host(ctx, mach)
+	if err != nil {
+		return nil, err
+	}
+	return &bootstrap.Target{Host: h, Node: n, Files: files, Programs: e.programs, Wait: joinTimeout}, nil
+}
+
+// files are the secrets that a node of the role gets.
+func (e *Engine) files(role templates.Role, token pki.Token) ([]templates.File, error) {
+	content := e.secrets.authority.NodeFiles()
+	if role == templates.ControlPlane {
+		var err error
+		if content, err = e.secrets.authority.Files(); err != nil {
+			return nil, err
+		}
+	}
+	if token != (pki.Token{}) {
+		b, err := pki.Kubeconfig{
+			Cluster: e.Cluster.Name, Server: "https://" + templates.LocalEndpoint, CA: e.secrets.authority.Cluster.CertPEM(),
+			User: "bootstrap", Token: token,
+		}.Render()
+		if err != nil {
+			return nil, err
+		}
+		content[templates.BootstrapConf] = b
+	}
+	var fs []templates.File
+	for _, path := range slices.Sorted(maps.Keys(content)) {
+		fs = append(fs, templates.File{Path: path, Mode: "0600", Content: content[path]})
+	}
+	return fs, nil
+}
+
+// stale names the files of a host that are not as they should be.
+func stale(files []templates.File, have map[string]string) []string {
+	var stale []string
+	for _, f := range files {
+		sum := sha256.Sum256(f.Content)
+		if have[f.Path] != hex.EncodeToString(sum[:]) {
+			stale = append(stale, f.Path)
+		}
+	}
+	return stale
+}
+
+func paths(files []templates.File) []string {
+	var ps []string
+	for _, f := range files {
+		ps = append(ps, f.Path)
+	}
+	return ps
+}
+
+// install puts agent, bundle and configuration on a machine and starts it.
+func (e *Engine) install(ctx context.Context, c plan.Change, m plan.Member) error {
+	t, err := e.target(ctx, m, pki.Token{})
+	if err != nil {
+		return err
+	}
+	return bootstrap.Run(ctx, t, bootstrap.Install(), e.report(c.Address))
+}
+
+// join gives an installed node its token and waits until it is ready.
+func (e *Engine) join(ctx context.Context, c plan.Change, m plan.Member, token pki.Token) error {
+	t, err := e.target(ctx, m, token)
+	if err != nil {
+		return err
+	}
+	return bootstrap.Run(ctx, t, bootstrap.Join(), e.report(c.Address))
+}
+
+// restart makes a node that has joined be as the plan says, with the programs at hand. Pods leave it first if its version
+// of Kubernetes changes.
+func (e *Engine) restart(ctx context.Context, c plan.Change, m plan.Member) error {
+	drained := false
+	if m.Role == templates.Worker && slices.ContainsFunc(c.Fields, func(f plan.Field) bool { return f.Name == "kubernetes" }) {
+		if err := e.drain(ctx, m.Name, m.Pool.Drain); err != nil {
+			return err
+		}
+		drained = true
+	}
+	t, err := e.target(ctx, m, pki.Token{})
+	if err != nil {
+		return err
+	}
+	if err := bootstrap.Run(ctx, t, bootstrap.Install(), e.report(c.Address)); err != nil {
+		return err
+	}
+	if err := bootstrap.Run(ctx, t, bootstrap.Settle(), e.report(c.Address)); err != nil || !drained {
+		return err
+	}
+	k, err := e.kube(ctx)
+	if err != nil {
+		return err
+	}
+	return k.uncordon(ctx, m.Name)
+}
+
+// leave moves a node's pods away and takes it out of the cluster.
+func (e *Engine) leave(ctx context.Context, c plan.Change) error {
+	if err := e.drain(ctx, c.Name, e.drainTime(c)); err != nil {
+		return err
+	}
+	k, err := e.kube(ctx)
+	if err != nil {
+		return err
+	}
+	return k.forget(ctx, c.Name)
+}
+
+// drainTime is how long the pods of a node that is no longer in the file may take: what its pool says, if that is left.
+func (e *Engine) drainTime(c plan.Change) time.Duration {
+	for _, p := range e.Cluster.Pools {
+		if strings.HasPrefix(c.Address, "node."+p.Name+"[") {
+			return p.Drain
+		}
+	}
+	return 5 * time.Minute
+}
+
+// drain moves a node's pods away, honouring disruption budgets for so long. A node whose machine is gone has none to move.
+func (e *Engine) drain(ctx context.Context, node string, limit time.Duration) error {
+	k, err := e.kube(ctx)
+	if err != nil {
+		return err
+	}
+	err = k.drain(ctx, node, int(limit.Seconds()))
+	var exit *ssh.ExitError
+	if errors.As(err, &exit) {
+		d := diag.Wrap(err, diag.DrainBlocked, "The pods of %s did not leave within %v, so the machine stays. The node is cordoned: it gets no new pods.", node, limit).
+			Next("See what holds them (a disruption budget, or no room elsewhere), mend it and run the same command again, or let the node take pods again:",
+				e.again(), "provision kubectl "+e.Cluster.File+" -- uncordon "+node)
+		d.Output = lines(exit.Stderr)
+		return d
+	}
+	return err
+}
+
+// waitAPI waits until the cluster's API answers.
+func (e *Engine) waitAPI(ctx context.Context) error {
+	var errs []error
+	for _, m := range e.controlPlane() {
+		t, err := e.target(ctx, m, pki.Token{})
+		if err != nil {
+			return err
+		}
+		t.Wait = apiTimeout
+		errs = append(errs, bootstrap.Run(ctx, t, bootstrap.Serve(), e.report(apiStep)))
+	}
+	return errors.Join(errs...)
+}
+
+// dress sets one node's labels and taints.
+func (e *Engine) dress(ctx context.Context, m plan.Member) error {
+	return e.dressAll(ctx, []string{m.Name})
+}
+
+// dressAll sets what kubelets may not set themselves, on all of the nodes at once.
+func (e *Engine) dressAll(ctx context.Context, names []string) error {
+	k, err := e.kube(ctx)
+	if err != nil {
+		return err
+	}
+	nodes, err := k.nodes(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range plan.Members(e.Cluster) {
+		if slices.Contains(names, m.Name) {
+			errs = append(errs, k.dress(ctx, m, nodes[m.Name]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// report turns what happens on a machine into events of the step.
+func (e *Engine) report(address string) func(bootstrap.Event) {
+	return func(ev bootstrap.Event) {
+		switch ev.Kind {
+		case bootstrap.Started:
+			e.Events(ui.Event{Type: ui.Progress, Address: address, Text: ev.Phase})
+		case bootstrap.Progress:
+			e.Events(ui.Event{Type: ui.Progress, Address: address, Text: ev.Phase, Done: ev.Done, Total: ev.Total})
+		case bootstrap.Said:
+			e.Events(ui.Event{Type: ui.Progress, Address: address, Text: ev.Phase + ": " + ev.Line})
+		case bootstrap.Finished:
+			e.span(address, ev.Phase, ev.Took)
+		}
+	}
+}
+
+// span notes how long a part of a step took that ends now.
+func (e *Engine) span(address, phase string, took time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.spans = append(e.spans, ui.Span{Address: address, Phase: phase, Start: time.Since(e.start) - took, Took: took})
+}
+
+func lines(b []byte) []string {
+	return strings.Split(strings.TrimSpace(string(b)), "\n")
+}

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/graph"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/cmd/provision/internal/state"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"github.com/provisionhq/provision/providers"
+)
+
+// run runs the steps and tells about them. The error is the diagnostics of all that failed.
+func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) error {
+	order, err := g.Order()
+	if err != nil {
+		return err
+	}
+	e.Events(ui.Event{Type: ui.Begin, Steps: order})
+	offset := time.Since(e.start)
+	res, err := g.Run(ctx, graph.Options{Width: e.Width, Stop: stop, Observe: e.observe})
+	if err != nil {
+		return err
+	}
+	var ds diag.Diagnostics
+	for _, s := range res.Of(graph.Failed, graph.Interrupted) {
+		ds = append(ds, e.explain(s.Address, s.Err)...)
+	}
+	if res.Stopped && res.Count(graph.NotStarted)+res.Count(graph.Interrupted) > 0 {
+		ds = append(ds, e.interrupted(res))
+	}
+	e.Events(ui.Event{Type: ui.Summary, Text: summary(res), Took: time.Since(e.start), Timings: e.timings(res, offset), Counts: ui.Counts{
+		Done: res.Count(graph.Done), Failed: res.Count(graph.Failed), Blocked: res.Count(graph.Blocked),
+		NotStarted: res.Count(graph.NotStarted) + res.Count(graph.Interrupted),
+	}})
+	return ds.Err()
+}
+
+// observe turns the graph's events into the event stream.
+func (e *Engine) observe(ev graph.Event) {
+	out := ui.Event{Address: ev.Address, Took: ev.Took, Cause: ev.Cause}
+	switch ev.State {
+	case graph.Running:
+		out.Type = ui.Started
+	case graph.Done:
+		out.Type, out.Text = ui.Done, e.outcome(ev.Address)
+	case graph.Failed, graph.Interrupted:
+		out.Type, out.Text = ui.Failed, firstLine(ev.Err)
+	case graph.Blocked:
+		out.Type = ui.Blocked
+	}
+	e.Events(out)
+}
+
+// interrupted says what was left when the person asked to stop.
+func (e *Engine) interrupted(res graph.Result) diag.Diagnostic {
+	var left []string
+	for _, s := range res.Of(graph.NotStarted, graph.Interrupted) {
+		left = append(left, "- "+s.Address)
+	}
+	if n := len(left) - 12; n > 0 {
+		left = append(left[:12], fmt.Sprintf("- and %d more", n))
+	}
+	return diag.New(diag.Interrupted, "Steps that ran were let finish; %d are done and kept. Not done:\n\n%s", res.Count(graph.Done), strings.Join(left, "\n")).
+		Next("Run the same command again to go on:", e.again())
+}
+
+func summary(res graph.Result) string {
+	took := res.Elapsed.Round(100 * time.Millisecond)
+	if res.Count(graph.Done) == len(res.Steps) {
+		return fmt.Sprintf("Done: %d steps in %v.", len(res.Steps), took)
+	}
+	return fmt.Sprintf("Stopped after %v: %d steps done, %d failed, %d not tried.", took, res.Count(graph.Done), res.Count(graph.Failed),
+		res.Count(graph.Blocked)+res.Count(graph.NotStarted)+res.Count(graph.Interrupted))
+}
+
+// timings are where the time went: the phases inside steps, and the steps that have none.
+func (e *Engine) timings(res graph.Result, offset time.Duration) []ui.Span {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	critical, phased := map[string]bool{}, map[string]bool{}
+	for _, s := range res.CriticalPath() {
+		critical[s.Address] = true
+	}
+	spans := append([]ui.Span(nil), e.spans...)
+	for i := range spans {
+		phased[spans[i].Address] = true
+		spans[i].Critical = critical[spans[i].Address]
+	}
+	for _, s := range res.Of(graph.Done, graph.Failed) {
+		if !phased[s.Address] && s.Took() >= time.Millisecond {
+			spans = append(spans, ui.Span{Address: s.Address, Start: offset + s.Start, Took: s.Took(), Critical: critical[s.Address]})
+		}
+	}
+	return spans
+}
+
+// intent is on disk before a call that makes or removes something.
+func (e *Engine) intent(c plan.Change) error {
+	b, err := json.Marshal(map[string]any{"action": c.Action, "name": c.Name})
+	if err != nil {
+		return err
+	}
+	return e.State.Append(state.Record{Type: state.Intent, Address: c.Address, Data: b})
+}
+
+// done notes what came of a change.
+func (e *Engine) done(c plan.Change, id providers.ID, outcome string) error {
+	e.mu.Lock()
+	e.outcomes[c.Address] = outcome
+	e.mu.Unlock()
+	r := state.Record{Type: state.Done, Address: c.Address}
+	if c.Action == plan.Delete {
+		r.Type = state.Forgotten
+	}
+	b, err := json.Marshal(map[string]any{"id": id})
+	r.Data = b
+	return errors.Join(err, e.State.Append(r))
+}
+
+func (e *Engine) outcome(address string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.outcomes[address]
+}

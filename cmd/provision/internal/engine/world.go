@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/provisionhq/provision/bootstrap"
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/controlplane/pki"
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/templates"
+	"golang.org/x/sync/errgroup"
+)
+
+// uidTag is the network's tag that holds the cluster's UID, so that two clusters of one name are told apart.
+const uidTag = "provision.sh/uid"
+
+// Plan looks at the world and says what has to change. It changes nothing.
+func (e *Engine) Plan(ctx context.Context) (*plan.Plan, error) {
+	if err := e.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return plan.Diff(e.Cluster, e.want, e.world), nil
+}
+
+// prepare fills in what is wanted and what is there.
+func (e *Engine) prepare(ctx context.Context) error {
+	if err := e.open(); err != nil {
+		return err
+	}
+	if err := e.checkTypes(ctx); err != nil {
+		return err
+	}
+	if err := e.look(ctx); err != nil {
+		return err
+	}
+	if err := e.checkOwner(); err != nil {
+		return err
+	}
+	return e.ask(ctx)
+}
+
+// look lists the owner's objects.
+func (e *Engine) look(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		e.world.Networks, err = e.Provider.Networks().List(ctx, e.owner())
+		return err
+	})
+	g.Go(func() (err error) {
+		e.world.Machines, err = e.Provider.Machines().List(ctx, e.owner())
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return e.vendorError("list "+e.Cluster.Name, nil, err)
+	}
+	return nil
+}
+
+// ask asks all machines, and one of the control plane about the cluster, at once.
+func (e *Engine) ask(ctx context.Context) error {
+	e.world.Hosts = map[string]plan.Host{}
+	if !e.want.Nodes || e.secrets == nil {
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(64)
+	for _, m := range e.world.Machines {
+		if m.Partial {
+			continue
+		}
+		g.Go(func() error {
+			h := e.askHost(ctx, m)
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.world.Hosts[m.Name] = h
+			return nil
+		})
+	}
+	g.Go(func() error { return e.askKube(ctx) })
+	return g.Wait()
+}
+
+// askHost asks one machine what runs on it. A machine that does not answer is a finding and no error.
+func (e *Engine) askHost(ctx context.Context, m providers.Machine) plan.Host {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	h, err := e.host(ctx, m)
+	if err != nil {
+		return plan.Host{Problem: firstLine(err)}
+	}
+	role := templates.Worker
+	if m.Pool == plan.ControlPlanePool {
+		role = templates.ControlPlane
+	}
+	files, err := e.files(role, pki.Token{})
+	if err != nil {
+		return plan.Host{Problem: firstLine(err)}
+	}
+	f, err := bootstrap.Gather(ctx, h, paths(files)...)
+	if err != nil {
+		return plan.Host{Problem: firstLine(err)}
+	}
+	return plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Stale: stale(files, f.Files)}
+}
+
+// askKube asks the cluster's API for its nodes and add-ons. An API that does not answer is a finding and no error.
+func (e *Engine) askKube(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	k, err := e.kube(ctx)
+	if err != nil {
+		return nil
+	}
+	var nodes map[string]plan.KubeNode
+	var addons map[string]string
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { nodes, err = k.nodes(gctx); return err })
+	g.Go(func() (err error) { addons, err = k.addons(gctx); return err })
+	if g.Wait() != nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.world.API, e.world.Nodes, e.world.Addons = true, nodes, addons
+	return nil
+}
+
+// checkOwner refuses to touch a cluster of the same name that is not the one this state is about.
+func (e *Engine) checkOwner() error {
+	for _, n := range e.world.Networks {
+		uid := n.Tags[uidTag]
+		if err := e.State.CheckUID(uid); err != nil {
+			return err
+		}
+		if uid != "" && e.secrets == nil {
+			return e.lost()
+		}
+	}
+	return nil
+}
+
+// lost says that the cluster is there and its secrets are not.
+func (e *Engine) lost() error {
+	return diag.New(diag.StateForeign, "The cluster %q exists at the vendor, and the state at hand, %s, has none of its secrets: the SSH key that its machines let in and its certificate authorities. Nothing was touched.",
+		e.Cluster.Name, e.State.Folder()).
+		Next("Put the state that made the cluster back, or point --state-dir at it. If it is lost, the cluster can still be removed by its owner's tag:", "provision destroy "+e.Cluster.File)
+}
+
+// checkTypes finds machine types that the vendor does not have, with the line that asks for each.
+func (e *Engine) checkTypes(ctx context.Context) error {
+	types, err := e.Provider.Machines().Types(ctx)
+	if err != nil {
+		return e.vendorError("list machine types", nil, err)
+	}
+	var known []string
+	for _, t := range types {
+		known = append(known, t.Name)
+	}
+	var ds diag.Diagnostics
+	pools := []*config.Pool{&e.Cluster.ControlPlane}
+	for i := range e.Cluster.Pools {
+		pools = append(pools, &e.Cluster.Pools[i])
+	}
+	for _, p := range pools {
+		if !slices.Contains(known, p.Machine) {
+			ds = append(ds, config.UnknownMachineType(e.Cluster, p, known))
+		}
+	}
+	if limit := e.Provider.Caps().MaxNameLen; limit > 0 {
+		ds = append(ds, config.NamesTooLong(e.Cluster, limit)...)
+	}
+	return ds.Err()
+}
+
+// open reads which bundle and agent are at hand, and the secrets.
+func (e *Engine) open() (err error) {
+	e.want.UID, e.want.Nodes = e.State.UID(), !e.Provider.Caps().Simulated
+	if e.secrets, err = loadSecrets(e.State); err != nil || !e.want.Nodes {
+		return err
+	}
+	if e.programs, err = e.loadPrograms(); err != nil {
+		return err
+	}
+	held := strings.TrimPrefix(e.programs.Manifest.Kubernetes, "v")
+	if e.Cluster.Kubernetes != held {
+		return diag.Diagnostics{config.UnknownVersion(e.Cluster, []string{held})}
+	}
+	if e.want.Bundle, e.want.Agent, err = e.identity(); err != nil {
+		return err
+	}
+	if e.manifests, err = e.addonManifests(); err != nil {
+		return err
+	}
+	e.want.Addons = addonHashes(e.manifests)
+	return nil
+}
+
+func (e *Engine) identity() (bundle, agent string, err error) {
+	agent, err = e.programs.Agent.Sum()
+	return e.programs.Manifest.ID, agent, err
+}
+
+// loadPrograms opens bundle and agent.
+func (e *Engine) loadPrograms() (*bootstrap.Programs, error) {
+	p, err := bootstrap.LoadPrograms(e.Agent, e.Bundle)
+	if err == nil {
+		return p, nil
+	}
+	var gone *fs.PathError
+	if errors.As(err, &gone) && errors.Is(err, fs.ErrNotExist) {
+		id, what := diag.BundleMissing, "bundle"
+		if gone.Path == e.Agent {
+			id, what = diag.AgentMissing, "node agent"
+		}
+		return nil, diag.Wrap(err, id, "There is no %s at %s. It is looked for beside the program; --%s names another place.", what, gone.Path, map[string]string{"bundle": "bundle", "node agent": "agent"}[what]).
+			Next("Build it:", "make build")
+	}
+	if d, ok := e.fromBundle(err); ok {
+		return nil, d
+	}
+	return nil, err
+}
