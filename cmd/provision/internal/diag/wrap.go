@@ -5,6 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/apparentlymart/go-textseg/v15/textseg"
 	"golang.org/x/text/width"
 )
 
@@ -64,19 +65,17 @@ func tail(s string, limit int) string {
 	return s
 }
 
-// prefixBytes is how many bytes the first n characters take. A character that a reader sees may be several runes: marks
-// that combine with the one before count with it.
+// prefixBytes is how many bytes the first n characters take, as hcl counts characters for its columns.
 func prefixBytes(s string, n int) int {
-	for i, r := range s {
-		if unicode.In(r, unicode.Mn, unicode.Me) {
-			continue
+	bytes := 0
+	for ; n > 0 && bytes < len(s); n-- {
+		advance, _, err := textseg.ScanGraphemeClusters([]byte(s[bytes:]), true)
+		if err != nil || advance == 0 {
+			return len(s)
 		}
-		if n == 0 {
-			return i
-		}
-		n--
+		bytes += advance
 	}
-	return len(s)
+	return bytes
 }
 
 // visible makes control characters, broken UTF-8 and marks that turn the direction of writing visible, so that foreign
