@@ -60,7 +60,9 @@ func (g *Graph) Order() ([]string, error) {
 type DuplicateError struct{ Address string }
 
 // Error names the address.
-func (e *DuplicateError) Error() string { return fmt.Sprintf("two steps have the address %s", e.Address) }
+func (e *DuplicateError) Error() string {
+	return fmt.Sprintf("two steps have the address %s", e.Address)
+}
 
 // An UnknownError says that a step comes after one that is not in the graph.
 type UnknownError struct{ Address, After string }
@@ -107,7 +109,7 @@ func (g *Graph) nodes() ([]node, error) {
 			w.visit(i)
 		}
 	}
-	if len(w.order) < len(g.steps) { // what is left is needed by something, without end: it hangs on a circle
+	if w.cycle != nil || len(w.order) < len(g.steps) { // what is left is needed by something, without end: it hangs on a circle
 		return nil, g.cycle(&w)
 	}
 	at := make([]int, len(g.steps))
