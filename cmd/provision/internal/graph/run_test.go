@@ -216,7 +216,7 @@ func TestCancel(t *testing.T) {
 			return errBroken
 		}
 		r := mustRun(t, ctx, g, Options{})
-		want := "net done, m0 done, n0 not started, m1 interrupted, n1 not started, m2 failed, n2 blocked by m2, addon blocked by m2"
+		want := "net done, m0 done, n0 interrupted, m1 interrupted, n1 not started, m2 failed, n2 blocked by m2, addon blocked by m2"
 		if got := states(r); got != want {
 			t.Errorf("got %s\nwant %s", got, want)
 		}
