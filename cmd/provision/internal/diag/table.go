@@ -153,8 +153,8 @@ var table = []Entry{
 	{PlanRefused, "Plan not approved", ExitRefused},
 	{PlanStale, "Plan is out of date", ExitRefused},
 	{BundleMissing, "Bundle not found", ExitRefused},
-	{BundleCorrupt, "Bundle is damaged", ExitFailed},
-	{BundleTruncated, "Bundle is cut short", ExitFailed},
+	{BundleCorrupt, "Bundle is damaged", ExitRefused},
+	{BundleTruncated, "Bundle is cut short", ExitRefused},
 	{AgentMissing, "Node agent not found", ExitRefused},
 
 	{NotThere, "Not found at the vendor", ExitFailed},
@@ -166,7 +166,7 @@ var table = []Entry{
 	{OutOfCapacity, "Out of capacity", ExitFailed},
 	{VendorNotAnswering, "Vendor not answering", ExitFailed},
 	{Unsupported, "Not supported by the vendor", ExitRefused},
-	{AddressRangeInUse, "Address range is in use", ExitFailed},
+	{AddressRangeInUse, "Address range is in use", ExitRefused},
 
 	{NotRoot, "Root is needed", ExitFailed},
 	{KernelFeatureMissing, "Kernel feature missing", ExitFailed},

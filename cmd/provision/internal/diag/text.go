@@ -109,6 +109,7 @@ func (t Text) place(d Diagnostic) string {
 	if d.In != "" {
 		where += ", in " + d.In
 	}
+	where = visible(where)
 	if d.Range.Source == "" {
 		return joinLines(wrap(where+".", t.width(), "  ", "  "))
 	}
