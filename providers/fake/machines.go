@@ -1,0 +1,141 @@
+package fake
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+type machines struct {
+	objects[providers.MachineSpec, providers.Machine]
+}
+
+// Types returns three sizes, each in all zones.
+func (m machines) Types(ctx context.Context) ([]providers.MachineType, error) {
+	c := providers.Call{Noun: providers.MachineNoun, Verb: providers.TypesVerb}
+	if err := m.fake.call(ctx, c, 1, func() (bool, error) { return false, nil }); err != nil {
+		return nil, err
+	}
+	return machineTypes(), nil
+}
+
+func machineTypes() []providers.MachineType {
+	return []providers.MachineType{
+		{Name: "large", CPUs: 8000, MemoryMiB: 16384, DiskGiB: 40, Arch: "amd64", Zones: zones(), PriceUSD: 0.32},
+		{Name: "medium", CPUs: 4000, MemoryMiB: 8192, DiskGiB: 40, Arch: "amd64", Zones: zones(), PriceUSD: 0.16},
+		{Name: "small", CPUs: 2000, MemoryMiB: 4096, DiskGiB: 20, Arch: "amd64", Zones: zones(), PriceUSD: 0.08},
+	}
+}
+
+// machineKind is made by two sub-calls: the machine is made, then it is started.
+func machineKind(caps providers.Caps) kind[providers.MachineSpec, providers.Machine] {
+	return kind[providers.MachineSpec, providers.Machine]{
+		noun:  providers.MachineNoun,
+		steps: 2,
+		pick:  machineTable,
+		meta:  func(m *providers.Machine) *providers.Meta { return &m.Meta },
+		clone: cloneMachine,
+		build: func(s *state, spec providers.MachineSpec, id providers.ID) (providers.Machine, error) {
+			if spec.Spot && !caps.Spot {
+				return providers.Machine{}, fmt.Errorf("spot machine: %w", providers.Unsupported)
+			}
+			return buildMachine(s, spec, id)
+		},
+		tags:  func(s providers.MachineSpec) map[string]string { return s.Tags },
+		step:  stepMachine,
+		leave: leaveMachine,
+	}
+}
+
+func cloneMachine(m providers.Machine) providers.Machine {
+	m.Tags, m.HostKeys = maps.Clone(m.Tags), slices.Clone(m.HostKeys)
+	return m
+}
+
+func stepMachine(m *providers.Machine, done int) {
+	switch {
+	case done == 2:
+		m.State = providers.Running
+	case m.State == providers.Running:
+		m.State = providers.Stopped
+	default:
+		m.State = providers.Pending
+	}
+}
+
+func buildMachine(s *state, spec providers.MachineSpec, id providers.ID) (m providers.Machine, err error) {
+	n, err := s.network(spec.Owner, spec.Network)
+	if err != nil {
+		return m, err
+	}
+	i := slices.IndexFunc(machineTypes(), func(t providers.MachineType) bool { return t.Name == spec.Type })
+	if i < 0 {
+		return m, fmt.Errorf("type %q: %w: there is none of that name", spec.Type, providers.Invalid)
+	}
+	if spec.DiskGiB < 0 {
+		return m, fmt.Errorf("disk of %d GiB: %w", spec.DiskGiB, providers.Invalid)
+	}
+	offered := n.Zones
+	if len(offered) == 0 {
+		offered = zones()
+	}
+	zone := spec.Zone
+	if zone == "" {
+		zone = offered[hash(string(id))%uint64(len(offered))]
+	}
+	if !slices.Contains(offered, zone) {
+		return m, fmt.Errorf("zone %q: %w: network %s is not there", zone, providers.Invalid, n.ID)
+	}
+	addr, err := s.freeAddress(n.ID, n.CIDR, string(id))
+	return providers.Machine{
+		Pool:     spec.Pool,
+		Network:  n.ID,
+		Type:     spec.Type,
+		Image:    orElse(spec.Image, "debian-12"),
+		Zone:     zone,
+		DiskGiB:  max(spec.DiskGiB, machineTypes()[i].DiskGiB),
+		State:    providers.Pending,
+		NodeID:   "fake:///" + zone + "/" + string(id),
+		Private:  addr,
+		User:     orElse(spec.User, "root"),
+		HostKeys: []string{hostKey(id)},
+	}, err
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// network returns the owner's complete network of that ID.
+func (s *state) network(owner providers.Owner, id providers.ID) (providers.Network, error) {
+	r, ok := s.networks.rows[id]
+	if !ok || r.Object.Owner != owner {
+		return r.Object, fmt.Errorf("network %q: %w", id, providers.NotFound)
+	}
+	if r.Object.Partial {
+		return r.Object, fmt.Errorf("network %q: %w: it is not complete", id, providers.Conflict)
+	}
+	return r.Object, nil
+}
+
+// leaveMachine detaches the machine's volumes and takes it out of its balancers.
+func leaveMachine(s *state, m providers.Machine) (changes []change, err error) {
+	for id := range s.users[m.ID] {
+		if r, ok := s.volumes.rows[id]; ok {
+			r.Object.Machine, r.Object.Device = "", ""
+			changes = append(changes, put[providers.Volume]{volumeTable, id, &r})
+		}
+		if r, ok := s.balancers.rows[id]; ok {
+			r.Object = cloneBalancer(r.Object)
+			r.Object.Targets = slices.DeleteFunc(r.Object.Targets, func(t providers.ID) bool { return t == m.ID })
+			changes = append(changes, put[providers.LoadBalancer]{balancerTable, id, &r})
+		}
+	}
+	return changes, nil
+}
