@@ -58,8 +58,9 @@ func cut(s string, limit int) string {
 }
 
 func tail(s string, limit int) string {
-	for len(s) > 0 && columns(s) > limit {
-		_, n := utf8.DecodeRuneInString(s)
+	for over := columns(s) - limit; over > 0; {
+		r, n := utf8.DecodeRuneInString(s)
+		over -= runeColumns(r)
 		s = s[n:]
 	}
 	return s
@@ -67,15 +68,15 @@ func tail(s string, limit int) string {
 
 // prefixBytes is how many bytes the first n characters take, as hcl counts characters for its columns.
 func prefixBytes(s string, n int) int {
-	bytes := 0
-	for ; n > 0 && bytes < len(s); n-- {
-		advance, _, err := textseg.ScanGraphemeClusters([]byte(s[bytes:]), true)
+	rest := []byte(s)
+	for ; n > 0 && len(rest) > 0; n-- {
+		advance, _, err := textseg.ScanGraphemeClusters(rest, true)
 		if err != nil || advance == 0 {
 			return len(s)
 		}
-		bytes += advance
+		rest = rest[advance:]
 	}
-	return bytes
+	return len(s) - len(rest)
 }
 
 // visible makes control characters, broken UTF-8 and marks that turn the direction of writing visible, so that foreign
