@@ -1,0 +1,61 @@
+package bootstrap
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/provisionhq/provision/bootstrap/ssh"
+	"github.com/provisionhq/provision/templates"
+)
+
+// configure tells the machine which node it is, and gives it its files.
+func configure() Phase {
+	return Phase{Name: "configure", Done: configured, Do: doConfigure}
+}
+
+// configured compares checksums of what is there with those of what is wanted.
+func configured(ctx context.Context, t *Target) (bool, error) {
+	f, err := t.gather(ctx)
+	if err != nil {
+		return false, err
+	}
+	node, err := templates.RenderNode(t.Node)
+	if err != nil || f.Files[templates.NodePath] != checksum(node) {
+		return false, err
+	}
+	for _, file := range t.Files {
+		if f.Files[file.Path] != checksum(file.Content) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func doConfigure(ctx context.Context, t *Target) error {
+	payload, err := templates.RenderPayload(templates.Payload{Node: t.Node, Files: t.Files})
+	if err != nil {
+		return err
+	}
+	c := ssh.Command{Line: ssh.Quote(templates.AgentPath, "configure"), Stdin: bytes.NewReader(payload)}
+	if _, err := t.Host.Run(ctx, c); err != nil {
+		return named(err, "node-agent configure")
+	}
+	node, err := templates.RenderNode(t.Node)
+	if err != nil {
+		return err
+	}
+	t.change(func(f *Facts) {
+		f.Files[templates.NodePath] = checksum(node)
+		for _, file := range t.Files {
+			f.Files[file.Path] = checksum(file.Content)
+		}
+	})
+	return nil
+}
+
+func checksum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
