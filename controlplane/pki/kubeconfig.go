@@ -9,7 +9,8 @@ import (
 type Kubeconfig struct {
 	Cluster  string // name shown by tools
 	Server   string // https://host:port
-	CA       []byte // PEM
+	CA       []byte // PEM; or
+	CAFile   string // the file that holds it
 	User     string // name shown by tools
 	Pair     Pair   // in the file itself
 	CertFile string // or in files, which are read again when they change
@@ -38,7 +39,8 @@ type (
 	}
 	kubeconfigCluster struct {
 		Server string `json:"server"`
-		CA     []byte `json:"certificate-authority-data"`
+		CA     []byte `json:"certificate-authority-data,omitempty"`
+		CAFile string `json:"certificate-authority,omitempty"`
 	}
 	kubeconfigUser struct {
 		Cert     []byte `json:"client-certificate-data,omitempty"`
@@ -58,7 +60,7 @@ func (k Kubeconfig) Render() ([]byte, error) {
 	context := k.User + "@" + k.Cluster
 	b, err := json.MarshalIndent(kubeconfigFile{
 		APIVersion: "v1", Kind: "Config", CurrentContext: context,
-		Clusters: []kubeconfigItem{{Name: k.Cluster, Cluster: &kubeconfigCluster{k.Server, k.CA}}},
+		Clusters: []kubeconfigItem{{Name: k.Cluster, Cluster: &kubeconfigCluster{k.Server, k.CA, k.CAFile}}},
 		Users: []kubeconfigItem{{Name: k.User, User: &kubeconfigUser{
 			Cert: k.Pair.Cert, Key: k.Pair.Key, CertFile: k.CertFile, KeyFile: k.KeyFile, Token: k.Token.Clear(),
 		}}},

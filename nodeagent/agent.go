@@ -1,0 +1,340 @@
+// Package nodeagent runs on every node of a cluster. It starts, watches and restarts the node's processes, renews its
+// certificates, hands it the bundle's images, forwards its API connections to a server that is well, and says how it is.
+package nodeagent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/provisionhq/provision/bootstrap/bundle"
+	"github.com/provisionhq/provision/controlplane"
+	"github.com/provisionhq/provision/controlplane/apiserver"
+	"github.com/provisionhq/provision/controlplane/pki"
+	"github.com/provisionhq/provision/nodeagent/approver"
+	"github.com/provisionhq/provision/nodeagent/balancer"
+	"github.com/provisionhq/provision/nodeagent/supervisor"
+	"github.com/provisionhq/provision/templates"
+)
+
+const (
+	runDir      = "/run/provision"
+	recordsFile = runDir + "/processes.json"
+
+	renewPeriod = time.Hour
+	retryPeriod = 2 * time.Second // while something is missing
+)
+
+// An agent is the node agent at work.
+type agent struct {
+	log      *slog.Logger
+	host     host
+	sup      *supervisor.Supervisor
+	balancer *balancer.Balancer
+	reload   chan chan error
+
+	applying sync.Mutex // one apply at a time
+
+	mu       sync.Mutex
+	changed  chan struct{}
+	hash     string // of node.json
+	node     templates.Node
+	problems map[string]string // by what it concerns
+	images   imageState
+	pod      string             // what the pods' network still waits for; "" when in place
+	stopOld  context.CancelFunc // ends what works for the node as it was configured before
+	dead     bool               // Kill was called
+}
+
+type imageState struct {
+	bundle      string
+	first, done bool
+}
+
+// run is the node agent's life. It returns when ctx ends, and leaves the node's processes running.
+func run(ctx context.Context, log *slog.Logger) error {
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return err
+	}
+	unlock, err := lock(runDir + "/agent.lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	prepare(log)
+	sup, err := supervisor.New(supervisor.Options{Records: recordsFile, Logs: templates.LogDir, Log: log})
+	if err != nil {
+		return err
+	}
+	defer sup.Close()
+	a := &agent{log: log, host: look(), sup: sup, reload: make(chan chan error), changed: make(chan struct{}), problems: map[string]string{}}
+	local, err := net.Listen("tcp", templates.LocalEndpoint)
+	if err != nil {
+		return fmt.Errorf("listen for the node's API connections: %w", err)
+	}
+	a.balancer = balancer.New(balancer.Options{Probe: (&prober{known: map[string]func(context.Context) error{}}).probe, Log: log})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { sup.RotateLogs(ctx) })
+	all.Go(func() { _ = a.balancer.Serve(ctx, local) })
+	all.Go(func() { a.loop(ctx) })
+	err = a.serve(ctx, cancel)
+	cancel()
+	return err
+}
+
+// A prober asks API servers whether they are ready. Before the authority's certificate is here nothing can be asked.
+type prober struct {
+	mu    sync.Mutex
+	known map[string]func(context.Context) error // by endpoint
+}
+
+func (p *prober) probe(ctx context.Context, endpoint string) error {
+	p.mu.Lock()
+	ready, ok := p.known[endpoint]
+	if !ok {
+		ready = controlplane.HTTPReady("https://"+endpoint+"/readyz", pki.ClusterCA.File())
+		p.known[endpoint] = ready
+	}
+	p.mu.Unlock()
+	return ready(ctx)
+}
+
+// loop makes the node as configured, at once, when told to, when something was missing, and when certificates may be due.
+func (a *agent) loop(ctx context.Context) {
+	for {
+		err := a.apply(ctx)
+		a.problem("configuration", err)
+		wait := renewPeriod
+		if err != nil && !errors.Is(err, errNotConfigured) {
+			wait = retryPeriod
+		}
+		select {
+		case <-ctx.Done():
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if a.stopOld != nil {
+				a.stopOld()
+			}
+			return
+		case answer := <-a.reload:
+			answer <- nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+var errNotConfigured = errors.New("this node is not configured yet")
+
+// apply makes the node as node.json says. What is so already is left alone.
+func (a *agent) apply(ctx context.Context) error {
+	raw, err := os.ReadFile(templates.NodePath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errNotConfigured
+	} else if err != nil {
+		return err
+	}
+	node, err := templates.ParseNode(raw)
+	if err != nil {
+		return fmt.Errorf("%s: %w", templates.NodePath, err)
+	}
+	sum := sha256.Sum256(raw)
+	a.mu.Lock()
+	a.hash, a.node = hex.EncodeToString(sum[:]), node
+	a.mu.Unlock()
+	if !exists(pki.ClusterCA.File()) {
+		return fmt.Errorf("%s is not here yet", pki.ClusterCA.File())
+	}
+	dir := filepath.Join(templates.BundleDir, node.Bundle)
+	manifest, err := bundle.Load(dir)
+	if err != nil {
+		return fmt.Errorf("bundle %.12s is not installed: %w", node.Bundle, err)
+	}
+	if err := a.issue(node); err != nil {
+		return err
+	}
+	return a.start(ctx, node, dir, manifest)
+}
+
+// issue sees to the certificates that the node issues to itself, and to root's kubeconfig.
+func (a *agent) issue(node templates.Node) error {
+	certs := certificates(node)
+	issued, err := pki.Keep("/", certs, time.Now())
+	if len(issued) > 0 {
+		a.log.Info("issued certificates", "names", strings.Join(issued, " "))
+	}
+	if err != nil || node.Role != templates.ControlPlane {
+		return err
+	}
+	conf, err := adminConf(node)
+	if err != nil {
+		return err
+	}
+	return supervisor.WriteFile(templates.AdminConf, conf, 0o600)
+}
+
+func (a *agent) start(ctx context.Context, node templates.Node, dir string, m *bundle.Manifest) error {
+	sandbox, err := pause(m)
+	if err != nil {
+		return err
+	}
+	f := fleet{
+		Setting: controlplane.Setting{Node: node, Bin: dir + "/bin"},
+		host:    a.host, pause: sandbox, images: a.missingImages,
+	}
+	specs, err := f.processes()
+	if err != nil {
+		return err
+	}
+	self := netip.AddrPortFrom(node.Address, templates.APIPort).String()
+	a.balancer.Set(ctx, node.Endpoints, self)
+	a.work(ctx, node, dir, m)
+	a.mu.Lock()
+	dead := a.dead
+	a.mu.Unlock()
+	if dead {
+		return nil
+	}
+	return a.sup.Set(specs)
+}
+
+// work starts what the agent does for the node beside its processes, and ends what it did for the node as it was before.
+func (a *agent) work(ctx context.Context, node templates.Node, dir string, m *bundle.Manifest) {
+	ctx, cancel := context.WithCancel(ctx)
+	a.mu.Lock()
+	if a.stopOld != nil {
+		a.stopOld()
+	}
+	a.stopOld = cancel
+	if a.images.bundle != m.ID {
+		a.images = imageState{bundle: m.ID}
+	}
+	imported := a.images.done
+	a.mu.Unlock()
+	if !imported {
+		go a.importImages(ctx, dir, m)
+	}
+	go keepCNI(ctx, flannelSubnet, cniConf, a.reportCNI)
+	if node.Role == templates.ControlPlane {
+		go a.approve(ctx, node)
+	}
+}
+
+// importImages tries until all images are there.
+func (a *agent) importImages(ctx context.Context, dir string, m *bundle.Manifest) {
+	i := importer{dir: dir, images: m.Images, progress: func(first, done bool) {
+		a.update(func() { a.images.first, a.images.done = first, done })
+	}}
+	for ctx.Err() == nil {
+		if !a.sup.Ready(containerdName) {
+			select {
+			case <-ctx.Done():
+			case <-a.sup.Changed():
+			}
+			continue
+		}
+		err := i.run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		a.problem("images", err)
+		if err == nil {
+			return
+		}
+		a.log.Error("cannot import images", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryPeriod):
+		}
+	}
+}
+
+func (a *agent) missingImages() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.images.first {
+		return "images"
+	}
+	return ""
+}
+
+func (a *agent) reportCNI(err error) {
+	text := ""
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		text = "flannel to say which subnet this node has"
+	case err != nil:
+		text = err.Error()
+	}
+	a.update(func() { a.pod = text })
+}
+
+// approve looks after other nodes' requests, once the API server of this node answers.
+func (a *agent) approve(ctx context.Context, node templates.Node) {
+	ap := approver.Approver{
+		Server: controlplane.LocalServer, CAFile: pki.ClusterCA.File(),
+		CertFile: pki.CertFile("node-agent"), KeyFile: pki.KeyFile("node-agent"), Log: a.log,
+		Forbidden: approver.Ranges{node.Pods, node.Services},
+	}
+	for ctx.Err() == nil && !a.sup.Ready(apiserver.Name) {
+		select {
+		case <-ctx.Done():
+		case <-a.sup.Changed():
+		}
+	}
+	if err := ap.Run(ctx); err != nil {
+		a.log.Error("cannot approve certificates", "err", err)
+	}
+}
+
+// problem notes why something does not work, or that it does.
+func (a *agent) problem(about string, err error) {
+	a.update(func() {
+		delete(a.problems, about)
+		if err != nil {
+			a.problems[about] = err.Error()
+		}
+	})
+}
+
+// update changes what Status says, and tells everybody if it did.
+func (a *agent) update(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	type view struct {
+		images   imageState
+		pod      string
+		problems string
+	}
+	look := func() view { return view{a.images, a.pod, strings.Join(sorted(a.problems), "\n")} }
+	before := look()
+	f()
+	if look() != before {
+		close(a.changed)
+		a.changed = make(chan struct{})
+	}
+}
+
+// sorted returns the problems in an order that stays.
+func sorted(problems map[string]string) []string {
+	var list []string
+	for _, about := range slices.Sorted(maps.Keys(problems)) {
+		list = append(list, problems[about])
+	}
+	return list
+}

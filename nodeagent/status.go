@@ -1,0 +1,84 @@
+package nodeagent
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/provisionhq/provision/controlplane/pki"
+	"github.com/provisionhq/provision/templates"
+)
+
+// Names of the agent's own tasks in a status.
+const (
+	imagesTask  = "images"
+	networkTask = "pod-network"
+)
+
+// status says how the node is.
+func (a *agent) status() templates.Status {
+	procs := a.sup.Status()
+	a.mu.Lock()
+	s := templates.Status{
+		Schema: templates.StatusSchema, Agent: Version(), InitSystem: a.host.initSystem(), Cgroup: a.host.cgroup,
+		ConfigHash: a.hash, Problems: sorted(a.problems),
+	}
+	n, images, pod := a.node, a.images, a.pod
+	a.mu.Unlock()
+	for _, e := range a.balancer.State() {
+		s.Endpoints = append(s.Endpoints, templates.EndpointStatus(e))
+	}
+	s.Processes = procs
+	if s.ConfigHash == "" {
+		s.Processes = []templates.ProcessStatus{}
+		return s
+	}
+	s.Cluster, s.UID, s.Node, s.Role, s.Kubernetes, s.Bundle = n.Cluster, n.UID, n.Name, n.Role, n.Kubernetes, n.Bundle
+	s.Processes = append(s.Processes, task(imagesTask, images.done, "containerd"), task(networkTask, pod == "", pod))
+	s.Certificates = expiries("/", n)
+	s.Ready = len(s.Problems) == 0 && len(procs) > 0
+	for _, p := range s.Processes {
+		s.Ready = s.Ready && p.Ready
+	}
+	return s
+}
+
+// task shows what the agent does itself beside the processes.
+func task(name string, done bool, waits string) templates.ProcessStatus {
+	if done {
+		return templates.ProcessStatus{Name: name, State: templates.Done, Ready: true}
+	}
+	return templates.ProcessStatus{Name: name, State: templates.Waiting, WaitingFor: waits}
+}
+
+// expiries returns when the node's certificates end. Those that cannot be read are left out: what needs them says so.
+func expiries(root string, n templates.Node) []templates.CertificateStatus {
+	files := map[string]string{"kubelet-client": kubeletClient, "kubelet-server": kubeletServer, "ca": pki.ClusterCA.File()}
+	for _, c := range certificates(n) {
+		files[c.Name] = c.CertFile()
+		files[string(c.Issuer)] = c.Issuer.File()
+	}
+	list := []templates.CertificateStatus{}
+	for name, path := range files {
+		if end, ok := expiry(filepath.Join(root, path)); ok {
+			list = append(list, templates.CertificateStatus{Name: name, NotAfter: end})
+		}
+	}
+	slices.SortFunc(list, func(x, y templates.CertificateStatus) int { return strings.Compare(x.Name, y.Name) })
+	return list
+}
+
+func expiry(path string) (time.Time, bool) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return time.Time{}, false
+	}
+	// A kubelet's file holds the certificate first and then its key.
+	c, err := pki.ParseCertificate(b)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return c.NotAfter.UTC(), true
+}
