@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/engine"
+	"github.com/provisionhq/provision/cmd/provision/internal/state"
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/all"
+	"github.com/spf13/cobra"
+)
+
+// version is set when the program is built.
+var version = "dev"
+
+// Exit codes beyond those of package diag.
+const (
+	exitInterrupted = diag.ExitInterrupted
+	exitChanges     = 4 // plan --detailed-exitcode found changes
+)
+
+// An app is one run of the command.
+type app struct {
+	in      io.Reader
+	out     io.Writer // results
+	err     io.Writer // everything else
+	stop    <-chan struct{}
+	environ []string
+	start   time.Time // of the command
+	flags   flags
+}
+
+// flags are those that several verbs share.
+type flags struct {
+	vars        []string
+	varFiles    []string
+	stateDir    string
+	bundle      string
+	agent       string
+	json        bool
+	autoApprove bool
+	timings     bool
+	width       int
+}
+
+// defaultFile is read when no file is named.
+const defaultFile = "cluster.hcl"
+
+// An exitError ends the command with that code and no further words.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// run executes the command line and returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	var exit exitError
+	if err == nil {
+		return 0
+	}
+	if errors.As(err, &exit) {
+		return int(exit)
+	}
+	ds := diag.AsDiagnostics(err)
+	a.show(ds)
+	return ds.ExitCode()
+}
+
+// show renders diagnostics: as text on stderr, or with --json as one document on stdout.
+func (a *app) show(ds diag.Diagnostics) {
+	if a.flags.json {
+		if b, err := diag.JSON(ds); err == nil {
+			fmt.Fprintf(a.out, "%s\n", b)
+			return
+		}
+	}
+	fmt.Fprint(a.err, diag.Text{Width: a.columns(a.err), Colour: a.colour(a.err)}.Render(ds))
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "provision",
+		Short: "Make Kubernetes clusters, with all they run on, from one file",
+		Long: `provision makes Kubernetes clusters from one file: machines, networks, a control plane, an agent on each node,
+on a cloud, on bare metal over SSH, or on the machine at hand, with no internet on the nodes.
+
+  provision init                 write a cluster.hcl to start from
+  provision apply cluster.hcl    show what will change, ask, and make it so
+  provision kubectl -- get pods  use the cluster
+  provision destroy cluster.hcl  remove all of it`,
+		SilenceUsage: true, SilenceErrors: true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return diag.Wrap(err, diag.BadFlags, "%s.", sentence(err.Error())).Next("See what it takes:", c.CommandPath()+" --help")
+	})
+	root.AddCommand(a.initCommand(), a.validateCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.statusCommand(),
+		a.kubeconfigCommand(), a.kubectlCommand(), a.sshCommand(), a.logsCommand(), a.destroyCommand(), a.explainCommand(),
+		a.providersCommand(), a.versionCommand(), a.completionCommand())
+	return root
+}
+
+// command makes a verb that works on a cluster's file, which may be left out.
+func (a *app) command(use, short string, run func(ctx context.Context, c *cobra.Command, file string, rest []string) error) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return []string{"hcl"}, cobra.ShellCompDirectiveFilterFileExt
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		file, rest := defaultFile, args
+		if n := c.ArgsLenAtDash(); len(args) > 0 && n != 0 {
+			file, rest = args[0], args[1:]
+		}
+		return run(c.Context(), c, file, rest)
+	}
+	f := c.Flags()
+	f.StringArrayVar(&a.flags.vars, "var", nil, "value of a variable, as NAME=VALUE; may be repeated")
+	f.StringArrayVar(&a.flags.varFiles, "var-file", nil, "file with values of variables; may be repeated")
+	f.StringVar(&a.flags.stateDir, "state-dir", "", "folder of the cluster's state (default: ~/.local/state/provision/CLUSTER)")
+	return c
+}
+
+// noArgs refuses arguments that a verb does not take.
+func noArgs(c *cobra.Command, rest []string) error {
+	if len(rest) > 0 {
+		return diag.New(diag.BadFlags, "%s takes one file; %q is too much.", c.CommandPath(), rest[0]).Next("See what it takes:", c.CommandPath()+" --help")
+	}
+	return nil
+}
+
+// load reads the file.
+func (a *app) load(file string) (*config.Cluster, error) {
+	vars := map[string]string{}
+	for _, v := range a.flags.vars {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok {
+			return nil, diag.New(diag.BadFlags, "--var takes NAME=VALUE; %q has no =.", v)
+		}
+		vars[name] = value
+	}
+	c, ds := config.Load(file, config.Options{Vars: vars, VarFiles: a.flags.varFiles, Env: a.environ})
+	if ds.HasErrors() {
+		return nil, ds
+	}
+	if len(ds) > 0 && !a.flags.json {
+		a.show(ds) // warnings
+	}
+	return c, nil
+}
+
+// provider opens the vendor that the file names.
+func (a *app) provider(c *config.Cluster) (providers.Provider, error) {
+	p, err := all.Open(c.Provider.Name, c.Provider.Attributes)
+	if err == nil {
+		return p, nil
+	}
+	if errors.Is(err, providers.NotFound) {
+		var known []string
+		for _, v := range all.Vendors() {
+			known = append(known, v.Name)
+		}
+		return nil, config.UnknownProvider(c, known)
+	}
+	var unknown *all.UnknownAttributeError
+	if errors.As(err, &unknown) {
+		return nil, config.UnknownProviderAttribute(c, unknown.Attribute, unknown.Known)
+	}
+	return nil, diag.Wrap(err, diag.KindID(string(providers.KindOf(err))), "%s.", sentence(err.Error())).At(&c.Provider.Range, "provider "+c.Provider.Name)
+}
+
+// session is a loaded file with its vendor, state and engine.
+type session struct {
+	cluster  *config.Cluster
+	provider providers.Provider
+	state    *state.State
+	engine   *engine.Engine
+}
+
+func (s *session) close() {
+	s.engine.Close()
+	s.state.Close()
+}
+
+// open loads the file and opens all that belongs to its cluster. Read-only sessions take no lock.
+func (a *app) open(ctx context.Context, file string, readOnly bool, options engine.Options) (*session, error) {
+	c, err := a.load(file)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.provider(c)
+	if err != nil {
+		return nil, err
+	}
+	st, err := state.Open(ctx, state.Options{Cluster: c.Name, Command: a.commandLine(), Folder: a.flags.stateDir, ReadOnly: readOnly})
+	if err != nil {
+		return nil, err
+	}
+	options.Provider, options.Cluster, options.State = p, c, st
+	options.Bundle, options.Agent, options.Width = a.bundle(), a.agent(), a.flags.width
+	return &session{c, p, st, engine.New(options)}, nil
+}
+
+// commandLine is what a person typed, without values of variables, which may be secret.
+func (a *app) commandLine() string {
+	words := []string{"provision"}
+	for _, w := range os.Args[1:] {
+		if strings.HasPrefix(w, "--var=") || strings.Contains(w, "=") && !strings.HasPrefix(w, "--") {
+			w, _, _ = strings.Cut(w, "=")
+			w += "=…"
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
+}
+
+// bundle is the path of the bundle: what the flag says, or beside the program.
+func (a *app) bundle() string {
+	if a.flags.bundle != "" {
+		return a.flags.bundle
+	}
+	return beside("bundle-linux-amd64.tar.zst")
+}
+
+func (a *app) agent() string {
+	if a.flags.agent != "" {
+		return a.flags.agent
+	}
+	return beside("node-agent")
+}
+
+// beside is a file in the program's own folder.
+func beside(name string) string {
+	exe, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	return filepath.Join(filepath.Dir(exe), name)
+}
+
+// printJSON writes a result for programs.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// sentence begins with a capital letter and has no full stop.
+func sentence(s string) string {
+	s = strings.TrimRight(strings.TrimSpace(s), ".")
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}

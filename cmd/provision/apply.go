@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/engine"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) applyCommand() *cobra.Command {
+	c := a.command("apply [FILE]", "Show what will change, ask, and make the cluster as the file says", a.apply)
+	a.workFlags(c)
+	return c
+}
+
+// workFlags are the flags of verbs that change things.
+func (a *app) workFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.BoolVar(&a.flags.autoApprove, "auto-approve", false, "do not ask")
+	f.BoolVar(&a.flags.timings, "timings", false, "show at the end where the time went")
+	f.BoolVar(&a.flags.json, "json", false, "write events as NDJSON to stdout")
+	f.IntVar(&a.flags.width, "parallelism", 64, "steps at once")
+	a.programFlags(c)
+}
+
+// programFlags are the flags of verbs that need bundle and node agent.
+func (a *app) programFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&a.flags.bundle, "bundle", "", "path of the bundle (default: beside the program)")
+	f.StringVar(&a.flags.agent, "agent", "", "path of the node agent (default: beside the program)")
+}
+
+func (a *app) apply(ctx context.Context, c *cobra.Command, file string, rest []string) error {
+	if err := noArgs(c, rest); err != nil {
+		return err
+	}
+	return a.work(ctx, file, "apply", (*engine.Engine).Plan, (*engine.Engine).Apply)
+}
+
+// work plans, shows the plan, asks, and does it: what apply and destroy have in common.
+func (a *app) work(ctx context.Context, file, verb string, look func(*engine.Engine, context.Context) (*plan.Plan, error),
+	do func(*engine.Engine, context.Context, *plan.Plan, <-chan struct{}) error) error {
+	events := &stream{}
+	s, err := a.open(ctx, file, false, engine.Options{Events: events.send})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	p, err := look(s.engine, ctx)
+	if err != nil {
+		return err
+	}
+	if !a.flags.json {
+		a.showPlan(p)
+	}
+	if p.Empty() && verb == "apply" {
+		if a.flags.json {
+			return a.printJSON(p)
+		}
+		return nil
+	}
+	if err := a.approve(ctx, verb, p); err != nil {
+		return err
+	}
+	r := a.renderer()
+	events.to(r)
+	if a.flags.json {
+		r.Event(ui.Event{Type: ui.Plan, Plan: planLines(p)})
+	}
+	err = do(s.engine, ctx, p, a.stop)
+	if a.flags.json && err != nil {
+		for _, d := range diag.AsDiagnostics(err) {
+			r.Event(ui.Event{Type: ui.Diagnostic, Text: d.Error(), Detail: mustJSON(d)})
+		}
+	}
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	if a.flags.timings && !a.flags.json {
+		fmt.Fprint(a.err, "\n", ui.TimingsText(events.timings, a.style(a.err)))
+	}
+	if a.flags.json && err != nil {
+		return exitError(diag.AsDiagnostics(err).ExitCode())
+	}
+	return err
+}
+
+// approve asks the one question, unless told not to.
+func (a *app) approve(ctx context.Context, verb string, p *plan.Plan) error {
+	if a.flags.autoApprove || p.Empty() {
+		return nil
+	}
+	if a.flags.json {
+		return diag.New(diag.PlanRefused, "With --json there is nobody to ask. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" --auto-approve --json")
+	}
+	if _, terminal := size(a.in); !terminal {
+		return diag.New(diag.PlanRefused, "There is no terminal to ask on. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" --auto-approve")
+	}
+	ok, err := ui.Confirm(ctx, a.in, a.err, "Do this?")
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return diag.New(diag.PlanRefused, "The answer was not yes. Nothing was changed.")
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+// Command provision makes Kubernetes clusters, with the machines, networks and balancers that they run on, from one file.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/provisionhq/provision/providers/all"
+)
+
+func main() {
+	if ran, code := all.Machine(os.Args); ran {
+		os.Exit(code) // this process is the first process of a machine, or watches over one
+	}
+	os.Exit(mainCode())
+}
+
+// mainCode runs the command and returns its exit code. The first interrupt asks the engine to stop at the next safe
+// point, the second ends the process.
+func mainCode() int {
+	stop := make(chan struct{})
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		<-signals
+		close(stop)
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitInterrupted)
+	}()
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, stop: stop, environ: os.Environ(), start: time.Now()}
+	return a.run(ctx, os.Args[1:])
+}

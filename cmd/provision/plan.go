@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/engine"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) planCommand() *cobra.Command {
+	var detailed bool
+	c := a.command("plan [FILE]", "Show what apply would change", func(ctx context.Context, c *cobra.Command, file string, rest []string) error {
+		if err := noArgs(c, rest); err != nil {
+			return err
+		}
+		return a.plan(ctx, file, detailed)
+	})
+	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 4 if there are changes")
+	c.Flags().BoolVar(&a.flags.json, "json", false, "write the plan as JSON to stdout")
+	a.programFlags(c)
+	return c
+}
+
+func (a *app) plan(ctx context.Context, file string, detailed bool) error {
+	s, err := a.open(ctx, file, true, engine.Options{})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	p, err := s.engine.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	if a.flags.json {
+		err = a.printJSON(p)
+	} else {
+		_, err = fmt.Fprint(a.out, ui.PlanText(planLines(p), p.Summary(), a.style(a.out)))
+	}
+	if err == nil && detailed && !p.Empty() {
+		return exitError(exitChanges)
+	}
+	return err
+}
+
+// showPlan shows a plan that is about to be executed.
+func (a *app) showPlan(p *plan.Plan) {
+	fmt.Fprint(a.err, ui.PlanText(planLines(p), p.Summary(), a.style(a.err)))
+}
+
+// planLines gives a plan's changes the form in which they are shown.
+func planLines(p *plan.Plan) []ui.PlanLine {
+	symbols := map[plan.Action]string{plan.Create: ui.Create, plan.Update: ui.Update, plan.Restart: ui.Restart, plan.Replace: ui.Replace, plan.Delete: ui.Delete}
+	ls := make([]ui.PlanLine, len(p.Changes))
+	for i, c := range p.Changes {
+		l := ui.PlanLine{Symbol: symbols[c.Action], Address: c.Address}
+		if len(c.Fields) == 0 {
+			l.Details = []string{c.Reason}
+		}
+		for _, f := range c.Fields {
+			l.Details = append(l.Details, fmt.Sprintf("%s: %s → %s", f.Name, orNone(f.From), orNone(f.To)))
+		}
+		if c.Cause != nil {
+			l.Cause = c.Cause.String()
+		}
+		ls[i] = l
+	}
+	return ls
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}
+
+func mustJSON(d diag.Diagnostic) json.RawMessage {
+	b, err := json.Marshal(d)
+	if err != nil {
+		return nil
+	}
+	return b
+}

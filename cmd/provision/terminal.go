@@ -1,0 +1,81 @@
+package main
+
+import (
+	"io"
+	"os"
+	"sync"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"golang.org/x/term"
+)
+
+// size says whether w is one, and how wide it is.
+func size(w any) (columns int, terminal bool) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 80, true
+	}
+	return columns, true
+}
+
+// columns is how wide text for w may be.
+func (a *app) columns(w any) int {
+	if n, ok := size(w); ok {
+		return n
+	}
+	return 100
+}
+
+// colour says whether w gets colours.
+func (a *app) colour(w any) bool {
+	_, ok := size(w)
+	return diag.UseColour(ok, a.environ)
+}
+
+// style is how text for w is written.
+func (a *app) style(w io.Writer) ui.Style {
+	s := ui.StyleOf(w, a.environ)
+	if _, terminal := size(w); !terminal {
+		s.Width = 240 // for files and pipes nothing is cut
+	}
+	return s
+}
+
+// renderer shows events: as NDJSON on stdout, or to a person on stderr.
+func (a *app) renderer() ui.Renderer {
+	o := ui.Options{Out: a.err, Environ: a.environ, Start: a.start}
+	if a.flags.json {
+		o.JSON = a.out
+	}
+	return ui.New(o)
+}
+
+// A stream hands events on to a renderer, as soon as there is one.
+type stream struct {
+	mu      sync.Mutex
+	r       ui.Renderer
+	timings []ui.Span // of the last summary
+}
+
+func (s *stream) to(r ui.Renderer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.r = r
+}
+
+func (s *stream) send(e ui.Event) {
+	s.mu.Lock()
+	r := s.r
+	if e.Type == ui.Summary {
+		s.timings = e.Timings
+	}
+	s.mu.Unlock()
+	if r != nil {
+		r.Event(e)
+	}
+}

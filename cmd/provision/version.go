@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/provisionhq/provision/bootstrap/bundle"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/providers/all"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) versionCommand() *cobra.Command {
+	c := &cobra.Command{Use: "version", Short: "Show the version of the program and what its bundle holds", Args: cobra.NoArgs}
+	c.RunE = func(*cobra.Command, []string) error {
+		v := struct {
+			Provision  string             `json:"provision"`
+			Go         string             `json:"go"`
+			Bundle     string             `json:"bundle,omitempty"`
+			Kubernetes string             `json:"kubernetes,omitempty"`
+			Components []bundle.Component `json:"components,omitempty"`
+		}{Provision: version, Go: runtime.Version()}
+		if b, err := bundle.Open(a.bundle()); err == nil {
+			v.Bundle, v.Kubernetes, v.Components = b.Manifest.ID, b.Manifest.Kubernetes, b.Manifest.Components
+		}
+		if a.flags.json {
+			return a.printJSON(v)
+		}
+		fmt.Fprintf(a.out, "provision %s (%s)\n", v.Provision, v.Go)
+		if v.Bundle == "" {
+			fmt.Fprintf(a.out, "no bundle at %s\n", a.bundle())
+			return nil
+		}
+		fmt.Fprintf(a.out, "bundle %.12s\n", v.Bundle)
+		for _, c := range v.Components {
+			fmt.Fprintf(a.out, "  %-24s %s\n", c.Name, c.Version)
+		}
+		return nil
+	}
+	c.Flags().BoolVar(&a.flags.json, "json", false, "write JSON")
+	c.Flags().StringVar(&a.flags.bundle, "bundle", "", "path of the bundle (default: beside the program)")
+	return c
+}
+
+func (a *app) providersCommand() *cobra.Command {
+	c := &cobra.Command{Use: "providers", Short: "List the vendors that a file may name", Args: cobra.NoArgs}
+	c.RunE = func(*cobra.Command, []string) error {
+		type row struct {
+			Name    string `json:"name"`
+			Summary string `json:"summary"`
+		}
+		var rows []row
+		for _, v := range all.Vendors() {
+			rows = append(rows, row{v.Name, v.Summary})
+		}
+		if a.flags.json {
+			return a.printJSON(rows)
+		}
+		for _, r := range rows {
+			fmt.Fprintf(a.out, "%-8s %s\n", r.Name, r.Summary)
+		}
+		return nil
+	}
+	c.Flags().BoolVar(&a.flags.json, "json", false, "write JSON")
+	return c
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "explain ID", Short: "Tell what an error means and what to do",
+		Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			var ids []string
+			for _, e := range diag.All() {
+				ids = append(ids, string(e.ID)+"\t"+e.Summary)
+			}
+			return ids, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				for _, e := range diag.All() {
+					fmt.Fprintf(a.out, "%-24s %s\n", e.ID, e.Summary)
+				}
+				return nil
+			}
+			entry, text, ok := diag.Explain(args[0])
+			if !ok {
+				return diag.New(diag.BadFlags, "There is no error with the ID %q.", args[0]).Next("List all:", "provision explain")
+			}
+			_, err := fmt.Fprintf(a.out, "%s (%s)\n\n%s\n", entry.Summary, entry.ID, text)
+			return err
+		},
+	}
+}
+
+func (a *app) completionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "completion bash|zsh|fish|powershell", Short: "Write a shell's completion script",
+		Args: cobra.ExactArgs(1), ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
+		RunE: func(c *cobra.Command, args []string) error {
+			switch args[0] {
+			case "bash":
+				return c.Root().GenBashCompletionV2(a.out, true)
+			case "zsh":
+				return c.Root().GenZshCompletion(a.out)
+			case "fish":
+				return c.Root().GenFishCompletion(a.out, true)
+			case "powershell":
+				return c.Root().GenPowerShellCompletionWithDesc(a.out)
+			}
+			return diag.New(diag.BadFlags, "There is no completion for %q; there is for bash, zsh, fish and powershell.", args[0])
+		},
+	}
+}

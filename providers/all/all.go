@@ -1,0 +1,126 @@
+// Package all is the table of the vendors that are built in.
+package all
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/fake"
+	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/retry"
+)
+
+// A Vendor is a provider that can be named in a file.
+type Vendor struct {
+	Name    string
+	Summary string // one line for a person
+	// Open returns the provider that the attributes of its block describe. An attribute it does not know is an error
+	// that wraps providers.Invalid.
+	Open func(attributes map[string]any) (providers.Provider, error)
+}
+
+// Vendors returns the vendors that are built in, by name.
+func Vendors() []Vendor {
+	return []Vendor{
+		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake},
+		{"local", "machines made of namespaces on this host", openLocal},
+	}
+}
+
+// Open returns the provider of that name; an error that wraps providers.NotFound if there is none.
+func Open(name string, attributes map[string]any) (providers.Provider, error) {
+	for _, v := range Vendors() {
+		if v.Name == name {
+			return v.Open(attributes)
+		}
+	}
+	return nil, fmt.Errorf("provider %q: %w", name, providers.NotFound)
+}
+
+// Machine runs what a machine of the local provider is made of, if the arguments say that this process is a part of one.
+// A program that can make such machines calls it before anything else.
+func Machine(args []string) (ran bool, code int) { return local.Machine(args) }
+
+// An UnknownAttributeError says that a vendor's block has an attribute that the vendor does not know. It wraps
+// providers.Invalid.
+type UnknownAttributeError struct {
+	Vendor, Attribute string
+	Known             []string
+}
+
+// Error names the attribute.
+func (e *UnknownAttributeError) Error() string {
+	return fmt.Sprintf("provider %s: it has no attribute %q", e.Vendor, e.Attribute)
+}
+
+// Unwrap returns providers.Invalid.
+func (e *UnknownAttributeError) Unwrap() error { return providers.Invalid }
+
+// known refuses attributes that the vendor does not have.
+func known(vendor string, attributes map[string]any, names ...string) error {
+	for _, a := range slices.Sorted(maps.Keys(attributes)) {
+		if !slices.Contains(names, a) {
+			return &UnknownAttributeError{vendor, a, names}
+		}
+	}
+	return nil
+}
+
+// text returns a string attribute; an error that wraps providers.Invalid if it is of another type.
+func text(vendor string, attributes map[string]any, name string) (string, error) {
+	v, ok := attributes[name]
+	if !ok {
+		return "", nil
+	}
+	s, ok := v.(string)
+	if !ok {
+		return "", fmt.Errorf("provider %s: %w: %s must be a string", vendor, providers.Invalid, name)
+	}
+	return s, nil
+}
+
+// openLocal knows the attribute folder: where machines are kept.
+func openLocal(attributes map[string]any) (providers.Provider, error) {
+	if err := known("local", attributes, "folder"); err != nil {
+		return nil, err
+	}
+	folder, err := text("local", attributes, "folder")
+	if err != nil {
+		return nil, err
+	}
+	return patient(local.New(local.Options{Folder: folder})), nil
+}
+
+// openFake knows the attributes path, the file that the objects are in, and options, how the vendor behaves, as JSON.
+func openFake(attributes map[string]any) (providers.Provider, error) {
+	if err := known("fake", attributes, "path", "options"); err != nil {
+		return nil, err
+	}
+	path, err := text("fake", attributes, "path")
+	if err != nil {
+		return nil, err
+	}
+	options, err := text("fake", attributes, "options")
+	if err != nil {
+		return nil, err
+	}
+	var o fake.Options
+	if options != "" {
+		if o, err = fake.Parse([]byte(options)); err != nil {
+			return nil, err
+		}
+	}
+	if path == "" {
+		return patient(fake.New(o)), nil
+	}
+	f, err := fake.Open(path, o)
+	if err != nil {
+		return nil, err
+	}
+	return patient(f), nil
+}
+
+// patient tries again what a vendor says may be tried again.
+func patient(p providers.Provider) providers.Provider { return retry.Wrap(p, retry.Options{}) }
