@@ -135,11 +135,11 @@ func (e *Engine) askKube(ctx context.Context) error {
 func (e *Engine) checkOwner() error {
 	for _, n := range e.world.Networks {
 		uid := n.Tags[uidTag]
-		if err := e.State.CheckUID(uid); err != nil {
-			return err
-		}
 		if uid != "" && e.secrets == nil {
 			return e.lost()
+		}
+		if err := e.State.CheckUID(uid); err != nil {
+			return err
 		}
 	}
 	return nil
