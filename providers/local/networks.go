@@ -1,0 +1,270 @@
+//go:build linux
+
+package local
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+type networks struct{ p *Provider }
+
+// Create makes the network, or mends it: its parts are gone after the host was rebooted or its packet filter flushed.
+func (n networks) Create(ctx context.Context, spec providers.NetworkSpec) (_ providers.Network, err error) {
+	defer about("create", providers.NetworkNoun, spec.Key(), &err)
+	if err := n.check(spec); err != nil {
+		return providers.Network{}, err
+	}
+	l, err := n.p.lockObject(ctx, providers.NetworkNoun, spec.Key())
+	if err != nil {
+		return providers.Network{}, err
+	}
+	defer l.release()
+	r, err := n.intend(ctx, spec)
+	if err != nil {
+		return providers.Network{}, err
+	}
+	if r.Complete && n.up(r) {
+		return n.object(r), providers.Exists
+	}
+	if err := n.build(ctx, r); err != nil {
+		return providers.Network{}, err
+	}
+	r.Complete = true
+	if err := r.save(n.dir(r)); err != nil {
+		return providers.Network{}, err
+	}
+	return n.object(r), nil
+}
+
+// Get returns the network as it is.
+func (n networks) Get(_ context.Context, id providers.ID) (_ providers.Network, err error) {
+	defer about("get", providers.NetworkNoun, providers.Key{Name: string(id)}, &err)
+	r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id)
+	if err != nil {
+		return providers.Network{}, err
+	}
+	if r == nil {
+		return providers.Network{}, providers.NotFound
+	}
+	return n.object(r), nil
+}
+
+// List returns the owner's networks as they are.
+func (n networks) List(_ context.Context, o providers.Owner) (_ []providers.Network, err error) {
+	defer about("list", providers.NetworkNoun, providers.Key{Owner: o}, &err)
+	if o == "" {
+		return nil, fail(providers.Invalid, "the owner is empty")
+	}
+	rs, err := records[providers.NetworkSpec](n.p, providers.NetworkNoun, o)
+	var all []providers.Network
+	for _, r := range rs {
+		all = append(all, n.object(r))
+	}
+	return all, err
+}
+
+// Delete removes the network; Conflict if machines are in it.
+func (n networks) Delete(ctx context.Context, id providers.ID) (err error) {
+	key, ok := keyOf(id)
+	defer about("delete", providers.NetworkNoun, key, &err)
+	if !ok {
+		return nil
+	}
+	if r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id); r == nil {
+		return err
+	}
+	l, err := n.p.lockObject(ctx, providers.NetworkNoun, key)
+	if err != nil {
+		return err
+	}
+	defer l.release()
+	r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id)
+	if r == nil {
+		l.remove()
+		return err
+	}
+	return n.remove(ctx, r, l)
+}
+
+// check returns why there can be no such network on this host.
+func (n networks) check(s providers.NetworkSpec) error {
+	if err := s.Key().Validate(0); err != nil {
+		return err
+	}
+	if len(s.Zones) > 0 {
+		return fail(providers.Invalid, "zones %v: this host is one place without zones", s.Zones)
+	}
+	for _, r := range s.Allow {
+		if r.Protocol != "tcp" && r.Protocol != "udp" || r.Port < 1 || r.Port > 65535 {
+			return fail(providers.Invalid, "rule %q: it needs protocol tcp or udp and a port from 1 to 65535", r.Name)
+		}
+		for _, p := range r.Sources {
+			if !p.IsValid() || !p.Addr().Is4() {
+				return fail(providers.Invalid, "rule %q: source %s is no range of IPv4 addresses", r.Name, p)
+			}
+		}
+	}
+	return n.p.preflight()
+}
+
+// intend returns the network's record: the one that there is, or a new one with a range of its own, already written.
+func (n networks) intend(ctx context.Context, s providers.NetworkSpec) (*networkRecord, error) {
+	all, err := n.p.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer all.release()
+	dir := n.p.dir(providers.NetworkNoun, s.Key())
+	r, err := load[providers.NetworkSpec](dir)
+	if err != nil {
+		return nil, err
+	}
+	if r != nil && r.Deleting {
+		if err := n.erase(r); err != nil {
+			return nil, err
+		}
+		r = nil
+	}
+	if r != nil && r.Complete {
+		return r, nil
+	}
+	cidr, err := n.choose(s)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		r = &networkRecord{ID: newID(s.Key())}
+	}
+	r.Spec, r.CIDR = s, cidr
+	return r, r.save(dir)
+}
+
+// choose returns the range that the network gets.
+func (n networks) choose(s providers.NetworkSpec) (cidr netip.Prefix, err error) {
+	uses, err := hostUses(n.p.linkName(s.Key()))
+	if err != nil {
+		return cidr, err
+	}
+	rs, err := records[providers.NetworkSpec](n.p, providers.NetworkNoun, "")
+	if err != nil {
+		return cidr, err
+	}
+	var ours []use // first, so that a message names the cluster and not just its link
+	for _, r := range rs {
+		if r.Spec.Key() != s.Key() {
+			ours = append(ours, use{r.CIDR, fmt.Sprintf("network %s of cluster %s", r.Spec.Name, r.Spec.Owner)})
+		}
+	}
+	uses = append(ours, uses...)
+	if s.CIDR.IsValid() {
+		return s.CIDR, checkCIDR(s.CIDR, uses)
+	}
+	return chooseCIDR(uses)
+}
+
+// build makes all parts that are not there.
+func (n networks) build(ctx context.Context, r *networkRecord) error {
+	loadBridgeFilter()
+	link := n.p.linkName(r.Spec.Key())
+	if err := linkNetwork(link, n.netns(r), r.CIDR); err != nil {
+		return err
+	}
+	if err := writeRules(link, r.CIDR, r.Spec.Allow); err != nil {
+		return err
+	}
+	all, err := n.p.all(ctx)
+	if err != nil {
+		return err
+	}
+	defer all.release()
+	return n.p.raiseSysctls()
+}
+
+// up says whether all parts are there.
+func (n networks) up(r *networkRecord) bool {
+	link := n.p.linkName(r.Spec.Key())
+	if _, err := netlink.LinkByName(link); err != nil {
+		return false
+	}
+	return mounted(n.netns(r)) && hasRules(link)
+}
+
+// remove removes a network that no machine is in, with its lock's file.
+func (n networks) remove(ctx context.Context, r *networkRecord, l *lock) error {
+	all, err := n.p.all(ctx)
+	if err != nil {
+		return err
+	}
+	defer all.release()
+	ms, err := records[providers.MachineSpec](n.p, providers.MachineNoun, r.Spec.Owner)
+	if err != nil {
+		return err
+	}
+	var in []string
+	for _, m := range ms {
+		if m.Spec.Network == r.ID {
+			in = append(in, m.Spec.Name)
+		}
+	}
+	if len(in) > 0 {
+		return fail(providers.Conflict, "machines are in it: %s", strings.Join(in, ", "))
+	}
+	r.Deleting = true
+	if err := r.save(n.dir(r)); err != nil {
+		return err
+	}
+	if err := n.erase(r); err != nil {
+		return err
+	}
+	l.remove()
+	return n.p.sweep(all, r.Spec.Owner)
+}
+
+// erase removes all parts, the record last.
+func (n networks) erase(r *networkRecord) error {
+	link := n.p.linkName(r.Spec.Key())
+	if err := removeRules(link); err != nil {
+		return err
+	}
+	if err := unlinkNetwork(link, n.netns(r)); err != nil {
+		return err
+	}
+	return os.RemoveAll(n.dir(r))
+}
+
+func (n networks) dir(r *networkRecord) string {
+	return n.p.dir(providers.NetworkNoun, r.Spec.Key())
+}
+
+func (n networks) netns(r *networkRecord) string { return filepath.Join(n.dir(r), "netns") }
+
+func (n networks) object(r *networkRecord) providers.Network {
+	return providers.Network{
+		Meta: providers.Meta{
+			ID: r.ID, Owner: r.Spec.Owner, Name: r.Spec.Name,
+			Partial: !r.Complete || r.Deleting || !n.up(r),
+			Tags:    maps.Clone(r.Spec.Tags),
+		},
+		CIDR:  r.CIDR,
+		Allow: cloneRules(r.Spec.Allow),
+	}
+}
+
+func cloneRules(rules []providers.Rule) []providers.Rule {
+	c := slices.Clone(rules)
+	for i := range c {
+		c[i].Sources = slices.Clone(c[i].Sources)
+	}
+	return c
+}

@@ -1,0 +1,61 @@
+//go:build !linux
+
+package local
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+// Machine runs what a machine is made of; on this system there are none.
+func Machine([]string) (ran bool, code int) { return false, 0 }
+
+func unsupported() error {
+	return fmt.Errorf("provider local: %w: machines on the host at hand need Linux, this is %s", providers.Unsupported, runtime.GOOS)
+}
+
+type networks struct{ p *Provider }
+
+// Create returns Unsupported.
+func (networks) Create(context.Context, providers.NetworkSpec) (providers.Network, error) {
+	return providers.Network{}, unsupported()
+}
+
+// Get returns Unsupported.
+func (networks) Get(context.Context, providers.ID) (providers.Network, error) {
+	return providers.Network{}, unsupported()
+}
+
+// List returns Unsupported.
+func (networks) List(context.Context, providers.Owner) ([]providers.Network, error) {
+	return nil, unsupported()
+}
+
+// Delete returns Unsupported.
+func (networks) Delete(context.Context, providers.ID) error { return unsupported() }
+
+type machines struct{ p *Provider }
+
+// Create returns Unsupported.
+func (machines) Create(context.Context, providers.MachineSpec) (providers.Machine, error) {
+	return providers.Machine{}, unsupported()
+}
+
+// Get returns Unsupported.
+func (machines) Get(context.Context, providers.ID) (providers.Machine, error) {
+	return providers.Machine{}, unsupported()
+}
+
+// List returns Unsupported.
+func (machines) List(context.Context, providers.Owner) ([]providers.Machine, error) {
+	return nil, unsupported()
+}
+
+// Delete returns Unsupported.
+func (machines) Delete(context.Context, providers.ID) error { return unsupported() }
+
+// Types returns Unsupported.
+func (machines) Types(context.Context) ([]providers.MachineType, error) { return nil, unsupported() }

@@ -1,0 +1,186 @@
+//go:build linux
+
+package local
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+// recordSchema is the version of the records' form.
+const recordSchema = 1
+
+// A record is what is known of an object beyond its Spec. It is written before anything of the object is made.
+type record[Spec any] struct {
+	Schema   int          `json:"schema"`
+	ID       providers.ID `json:"id"`
+	Complete bool         `json:"complete"`           // Create reached its end once
+	Deleting bool         `json:"deleting,omitempty"` // Delete has begun; only Delete may follow
+	Spec     Spec         `json:"spec"`
+
+	CIDR     netip.Prefix `json:"cidr,omitzero"`       // network: what it has; machine: its network's
+	Address  netip.Addr   `json:"address,omitzero"`    // machine
+	HostKeys []string     `json:"host_keys,omitempty"` // machine
+	Program  string       `json:"program,omitempty"`   // machine: name of the file in bin
+	Netns    string       `json:"netns,omitempty"`     // machine: where its network's namespace is mounted
+	Layers   []string     `json:"layers,omitempty"`    // machine: folders of the host that its root shows, "/" first
+}
+
+type (
+	networkRecord = record[providers.NetworkSpec]
+	machineRecord = record[providers.MachineSpec]
+)
+
+// dir is the folder of one object.
+func (p *Provider) dir(n providers.Noun, k providers.Key) string {
+	return filepath.Join(p.folder, string(k.Owner), string(n)+"s", k.Name)
+}
+
+// newID returns an ID that no other object ever had.
+func newID(k providers.Key) providers.ID {
+	b := make([]byte, 5)
+	rand.Read(b)
+	return providers.ID(k.String() + "/" + hex.EncodeToString(b))
+}
+
+// keyOf returns whose object the ID names; false if it cannot be an ID of ours.
+func keyOf(id providers.ID) (providers.Key, bool) {
+	f := strings.Split(string(id), "/")
+	if len(f) != 3 {
+		return providers.Key{}, false
+	}
+	k := providers.Key{Owner: providers.Owner(f[0]), Name: f[1]}
+	return k, k.Validate(0) == nil
+}
+
+// load reads the record of an object; nil without an error if there is none.
+func load[S any](dir string) (*record[S], error) {
+	b, err := os.ReadFile(filepath.Join(dir, "record.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := new(record[S])
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("read %s/record.json: %w", dir, err)
+	}
+	if r.Schema != recordSchema {
+		return nil, fail(providers.Unsupported, "%s/record.json has schema %d, this program knows %d", dir, r.Schema, recordSchema)
+	}
+	return r, nil
+}
+
+// save writes the record so that it is either the old or the new one whenever this process dies.
+func (r *record[S]) save(dir string) error {
+	r.Schema = recordSchema
+	return writeJSON(filepath.Join(dir, "record.json"), r)
+}
+
+// byID loads the object of the ID; nil if there is none of exactly that ID.
+func byID[S any](p *Provider, n providers.Noun, id providers.ID) (*record[S], error) {
+	k, ok := keyOf(id)
+	if !ok {
+		return nil, nil
+	}
+	r, err := load[S](p.dir(n, k))
+	if err != nil || r == nil || r.ID != id {
+		return nil, err
+	}
+	return r, nil
+}
+
+// records loads all records of the kind, of one owner, or of all if the owner is empty; sorted by owner and name.
+func records[S any](p *Provider, n providers.Noun, o providers.Owner) ([]*record[S], error) {
+	if o == "" {
+		o = "*"
+	} else if (providers.Key{Owner: o, Name: "any"}).Validate(0) != nil {
+		return nil, nil
+	}
+	dirs, err := filepath.Glob(filepath.Join(globQuote(p.folder), string(o), string(n)+"s", "*"))
+	if err != nil {
+		return nil, err
+	}
+	var rs []*record[S]
+	for _, d := range dirs {
+		r, err := load[S](d)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			rs = append(rs, r)
+		}
+	}
+	return rs, nil
+}
+
+// globQuote makes a pattern that matches just the path.
+func globQuote(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// writeJSON writes the file in one step.
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(b, '\n'), 0o600)
+}
+
+// writeFile writes the file in one step, with its folder.
+func writeFile(path string, b []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// sweep removes what the last object of its sort leaves behind. The lock of the whole folder is held and removed.
+func (p *Provider) sweep(all *lock, owner providers.Owner) error {
+	for _, d := range []string{"networks", "machines", "."} {
+		os.Remove(filepath.Join(p.folder, string(owner), d)) // fails where something is left in it
+	}
+	if err := p.sweepPrograms(); err != nil {
+		return err
+	}
+	nets, err := records[providers.NetworkSpec](p, providers.NetworkNoun, "")
+	if err != nil || len(nets) > 0 {
+		return err
+	}
+	if err := p.restoreSysctls(); err != nil {
+		return err
+	}
+	ms, err := records[providers.MachineSpec](p, providers.MachineNoun, "")
+	if err != nil || len(ms) > 0 {
+		return err
+	}
+	os.Remove(filepath.Join(p.folder, "bin"))
+	all.remove()
+	os.Remove(filepath.Join(p.folder, "locks"))
+	os.Remove(p.folder)
+	if p.folder == DefaultFolder {
+		os.Remove(filepath.Dir(p.folder))
+	}
+	return nil
+}
