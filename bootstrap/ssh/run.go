@@ -69,14 +69,16 @@ func (h *host) start(ctx context.Context, s *gossh.Session, c Command) error {
 		return err
 	case <-ctx.Done():
 	}
-	go func() {
-		s.Signal(gossh.SIGTERM)
-		time.Sleep(farewell / 2)
-		s.Close()
-	}()
+	go s.Signal(gossh.SIGTERM) // sending blocks on a connection that hangs
 	select {
 	case <-done:
-	case <-time.After(farewell):
+		return context.Cause(ctx)
+	case <-time.After(farewell / 2):
+	}
+	go s.Close()
+	select {
+	case <-done:
+	case <-time.After(farewell / 2):
 	}
 	return context.Cause(ctx)
 }

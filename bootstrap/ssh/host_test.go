@@ -1,0 +1,440 @@
+package ssh_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/provisionhq/provision/bootstrap/ssh"
+	"github.com/provisionhq/provision/bootstrap/ssh/sshtest"
+	gossh "golang.org/x/crypto/ssh"
+)
+
+// newKey returns a private key as PEM and its public half.
+func newKey(t testing.TB) ([]byte, gossh.PublicKey) {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := gossh.MarshalPrivateKey(key, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := gossh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(block), signer.PublicKey()
+}
+
+func newKeys(t testing.TB, o ssh.KeyOptions) *ssh.Keys {
+	t.Helper()
+	if len(o.PEM)+len(o.Files) == 0 && o.Agent == "" {
+		b, _ := newKey(t)
+		o.PEM = [][]byte{b}
+	}
+	k, err := ssh.NewKeys(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Close() })
+	return k
+}
+
+// options are those to reach the scripted machine in memory.
+func options(t testing.TB, s *sshtest.Server) ssh.Options {
+	return ssh.Options{Name: "demo-cp-0", Addr: "10.0.0.1", HostKeys: []string{s.HostKey()}, Through: s, Keys: newKeys(t, ssh.KeyOptions{})}
+}
+
+func dial(t testing.TB, o ssh.Options) ssh.Host {
+	t.Helper()
+	h, err := ssh.Dial(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func TestQuote(t *testing.T) {
+	args := []string{"plain", "", "two words", "it's", `back\slash`, "$HOME", "`id`", "new\nline", "*", "-x=1", "é", "'", "a'b'c"}
+	out, err := exec.Command("sh", "-c", `printf '%s\0' `+ssh.Quote(args...)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSuffix(string(out), "\x00"); got != strings.Join(args, "\x00") {
+		t.Errorf("sh reads %q, want %q", got, args)
+	}
+	if got := sshtest.Words(ssh.Quote(args...)); strings.Join(got, "\x00") != strings.Join(args, "\x00") {
+		t.Errorf("Words reads %q, want %q", got, args)
+	}
+}
+
+func TestRun(t *testing.T) {
+	s := sshtest.New(sshtest.Options{Shell: true})
+	defer s.Close()
+	h := dial(t, options(t, s))
+	for _, c := range []struct{ line, in, out, errs string }{
+		{"echo one; echo two >&2", "", "one\n", "two\n"},
+		{"cat", "input", "input", ""},
+		{"echo 'a b'; printf '%s' \"$0\"", "", "a b\nsh", ""},
+	} {
+		res, err := h.Run(context.Background(), ssh.Command{Line: c.line, Stdin: strings.NewReader(c.in)})
+		if err != nil || string(res.Stdout) != c.out || string(res.Stderr) != c.errs {
+			t.Errorf("%s: got %q, %q, %v; want %q, %q", c.line, res.Stdout, res.Stderr, err, c.out, c.errs)
+		}
+	}
+}
+
+func TestRunFails(t *testing.T) {
+	s := sshtest.New(sshtest.Options{Shell: true})
+	defer s.Close()
+	h := dial(t, options(t, s))
+	res, err := h.Run(context.Background(), ssh.Command{Line: "echo out; echo no such thing >&2; exit 7\n# more"})
+	var exit *ssh.ExitError
+	if !errors.As(err, &exit) || exit.Status != 7 || exit.Host != "demo-cp-0" || string(exit.Stderr) != "no such thing\n" || string(res.Stdout) != "out\n" {
+		t.Fatalf("got %#v, %q", err, res.Stdout)
+	}
+	if want := "demo-cp-0: echo out; echo no such thing >&2; exit 7 …: exit status 7: no such thing"; err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err, want)
+	}
+}
+
+func TestRunKeepsTheTail(t *testing.T) {
+	s := sshtest.New(sshtest.Options{Answer: func(e *sshtest.Exec) int {
+		line := []byte(strings.Repeat("x", 1023) + "\n")
+		for range 5000 {
+			e.Stdout.Write(line)
+		}
+		fmt.Fprintln(e.Stdout, "the end")
+		return 0
+	}})
+	defer s.Close()
+	h := dial(t, options(t, s))
+	res, err := h.Run(context.Background(), ssh.Command{Line: "much"})
+	if err != nil || len(res.Stdout) != 1<<20 || !bytes.HasSuffix(res.Stdout, []byte("x\nthe end\n")) || res.Dropped != 5000*1024+8-1<<20 {
+		t.Errorf("got %d bytes, %d dropped, %v", len(res.Stdout), res.Dropped, err)
+	}
+	var all bytes.Buffer
+	res, err = h.Run(context.Background(), ssh.Command{Line: "much", Stdout: &all})
+	if err != nil || all.Len() != 5000*1024+8 || len(res.Stdout) != 0 || res.Dropped != 0 {
+		t.Errorf("writer got %d bytes, result %d, %v", all.Len(), len(res.Stdout), err)
+	}
+}
+
+func TestRunLines(t *testing.T) {
+	s := sshtest.New(sshtest.Options{Answer: func(e *sshtest.Exec) int {
+		for _, p := range []string{"fir", "st\nsecond\r\nth", "ird"} {
+			io.WriteString(e.Stdout, p)
+		}
+		return 0
+	}})
+	defer s.Close()
+	var lines []string
+	_, err := dial(t, options(t, s)).Run(context.Background(), ssh.Command{Line: "x", Lines: func(l string) { lines = append(lines, l) }})
+	if got := strings.Join(lines, "|"); err != nil || got != "first|second|third" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// TestRunMany runs more commands at once than one connection has sessions.
+func TestRunMany(t *testing.T) {
+	var now, most atomic.Int64
+	s := sshtest.New(sshtest.Options{Answer: func(e *sshtest.Exec) int {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(2 * time.Millisecond)
+		fmt.Fprint(e.Stdout, e.Line)
+		return 0
+	}})
+	defer s.Close()
+	h := dial(t, options(t, s))
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() {
+			res, err := h.Run(context.Background(), ssh.Command{Line: fmt.Sprint(i)})
+			if err != nil || string(res.Stdout) != fmt.Sprint(i) {
+				t.Errorf("command %d: %q, %v", i, res.Stdout, err)
+			}
+		})
+	}
+	all.Wait()
+	if m := most.Load(); m > 8 || m < 2 {
+		t.Errorf("%d sessions at once, want 2 to 8", m)
+	}
+	if n := s.Connections(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+}
+
+func TestRunContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan struct{})
+		s := sshtest.New(sshtest.Options{Answer: func(e *sshtest.Exec) int {
+			<-e.Context.Done()
+			close(ended)
+			return -1
+		}})
+		defer s.Close()
+		h := dial(t, options(t, s))
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := h.Run(ctx, ssh.Command{Line: "sleep forever"})
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 5*time.Second {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+		<-ended // the signal arrived
+		h.Close()
+		s.Close()
+	})
+}
+
+func TestDialBoots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sshtest.New(sshtest.Options{})
+		s.Fail(sshtest.Faults{Refuse: 20})
+		start := time.Now()
+		h := dial(t, options(t, s))
+		if d := time.Since(start); d > 8*time.Second {
+			t.Errorf("connected after %v", d)
+		}
+		h.Close()
+		s.Close()
+	})
+}
+
+func TestDialFails(t *testing.T) {
+	other := sshtest.New(sshtest.Options{})
+	_, public := newKey(t)
+	for _, c := range []struct {
+		name    string
+		options sshtest.Options
+		faults  sshtest.Faults
+		change  func(*sshtest.Server, *ssh.Options)
+		after   time.Duration
+		check   func(error) bool
+	}{
+		{name: "nothing there", faults: sshtest.Faults{Refuse: -1}, after: 5 * time.Minute, check: func(err error) bool {
+			var e *ssh.UnreachableError
+			return errors.As(err, &e) && e.Tries > 500 && e.Addr == "10.0.0.1:22"
+		}},
+		{name: "silent", faults: sshtest.Faults{Silent: true}, after: 20*time.Second + 20*time.Millisecond, check: func(err error) bool {
+			var e *ssh.SilentError
+			return errors.As(err, &e) && e.For == 10*time.Second
+		}},
+		{name: "other host key", change: func(s *sshtest.Server, _ *ssh.Options) { s.ChangeHostKey() }, check: func(err error) bool {
+			var e *ssh.HostKeyChanged
+			return errors.As(err, &e) && strings.HasPrefix(e.Got, "SHA256:") && len(e.Want) == 1 && e.Got != e.Want[0]
+		}},
+		{name: "other kind of host key", change: func(_ *sshtest.Server, o *ssh.Options) { o.HostKeys = []string{ecdsaKey} }, check: func(err error) bool {
+			var e *ssh.HostKeyChanged
+			return errors.As(err, &e) && e.Got == "" && len(e.Want) == 1
+		}},
+		{name: "no host key", change: func(_ *sshtest.Server, o *ssh.Options) { o.HostKeys = nil }, check: func(err error) bool {
+			return strings.Contains(err.Error(), "no host key is known")
+		}},
+		{name: "key refused", options: sshtest.Options{Keys: []gossh.PublicKey{public}}, check: func(err error) bool {
+			var e *ssh.AuthError
+			return errors.As(err, &e) && len(e.Offered) == 1 && strings.Contains(e.Offered[0], "SHA256:")
+		}},
+		{name: "user refused", options: sshtest.Options{Users: []string{"admin"}}, check: func(err error) bool {
+			var e *ssh.AuthError
+			return errors.As(err, &e) && e.User == "root"
+		}},
+		{name: "users refused while booting", options: sshtest.Options{Users: []string{"admin"}, Banner: "System is booting up.\n"}, after: 5 * time.Minute,
+			check: func(err error) bool { return errors.As(err, new(*ssh.UnreachableError)) }},
+		{name: "bad address", change: func(_ *sshtest.Server, o *ssh.Options) { o.Through = failing{} }, after: 5 * time.Minute,
+			check: func(err error) bool { return errors.As(err, new(*ssh.UnreachableError)) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := sshtest.New(c.options)
+				o := options(t, s)
+				o.Timeout = 5 * time.Minute
+				s.Fail(c.faults)
+				if c.change != nil {
+					c.change(s, &o)
+				}
+				start := time.Now()
+				_, err := ssh.Dial(context.Background(), o)
+				if err == nil || !c.check(err) {
+					t.Errorf("got %v", err)
+				}
+				if d := time.Since(start); d != c.after {
+					t.Errorf("gave up after %v, want %v", d, c.after)
+				}
+				s.Close()
+			})
+		})
+	}
+	other.Close()
+}
+
+const ecdsaKey = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg="
+
+type failing struct{}
+
+func (failing) Dial(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("no route to host")
+}
+
+// TestDialCancelled shows that a caller who gives up is told just that, at once.
+func TestDialCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sshtest.New(sshtest.Options{})
+		s.Fail(sshtest.Faults{Silent: true})
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(3*time.Second, cancel)
+		start := time.Now()
+		_, err := ssh.Dial(ctx, options(t, s))
+		if !errors.Is(err, context.Canceled) || time.Since(start) != 3*time.Second {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+		s.Close()
+	})
+}
+
+// TestFrozen shows that a machine that hangs is noticed, and that a later command connects anew.
+func TestFrozen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sshtest.New(sshtest.Options{Latency: 10 * time.Millisecond, Answer: func(e *sshtest.Exec) int {
+			if e.Line == "wait" {
+				<-e.Context.Done()
+			}
+			return 0
+		}})
+		h := dial(t, options(t, s))
+		start := time.Now()
+		time.AfterFunc(time.Second, s.Freeze)
+		_, err := h.Run(context.Background(), ssh.Command{Line: "wait"})
+		var lost *ssh.LostError
+		if d := time.Since(start); !errors.As(err, &lost) || d < 45*time.Second || d > 75*time.Second {
+			t.Errorf("got %v after %v", err, d)
+		}
+		if _, err := h.Run(context.Background(), ssh.Command{Line: "again"}); err != nil || s.Connections() != 2 {
+			t.Errorf("after it: %v, %d connections", err, s.Connections())
+		}
+		h.Close()
+		s.Close()
+		synctest.Wait()
+	})
+}
+
+// TestCut shows that a command whose connection breaks fails and is not started again.
+func TestCut(t *testing.T) {
+	var runs atomic.Int64
+	s := sshtest.New(sshtest.Options{})
+	s = sshtest.New(sshtest.Options{Answer: func(e *sshtest.Exec) int {
+		if runs.Add(1) == 1 {
+			s.Cut()
+			<-e.Context.Done()
+		}
+		return 0
+	}})
+	defer s.Close()
+	h := dial(t, options(t, s))
+	_, err := h.Run(context.Background(), ssh.Command{Line: "x"})
+	if lost := new(ssh.LostError); !errors.As(err, &lost) || runs.Load() != 1 {
+		t.Errorf("got %v after %d runs", err, runs.Load())
+	}
+	if _, err := h.Run(context.Background(), ssh.Command{Line: "x"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s := sshtest.New(sshtest.Options{})
+	defer s.Close()
+	h := dial(t, options(t, s))
+	h.Close()
+	if _, err := h.Run(context.Background(), ssh.Command{Line: "x"}); err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSudo(t *testing.T) {
+	s := sshtest.New(sshtest.Options{Answer: func(e *sshtest.Exec) int {
+		fmt.Fprintf(e.Stdout, "%v %s", e.Sudo, e.Line)
+		return 0
+	}})
+	defer s.Close()
+	o := options(t, s)
+	o.User, o.Sudo = "admin", true
+	h := dial(t, o)
+	res, err := h.Run(context.Background(), ssh.Command{Line: "id -u; echo 'x y'"})
+	if string(res.Stdout) != "true id -u; echo 'x y'" || err != nil {
+		t.Errorf("got %q, %v", res.Stdout, err)
+	}
+	res, err = h.Run(context.Background(), ssh.Command{Line: "id", Login: true})
+	if string(res.Stdout) != "false id" || err != nil {
+		t.Errorf("as the user: got %q, %v", res.Stdout, err)
+	}
+	for words, password := range map[string]bool{
+		"sudo: a password is required":                true,
+		"admin is not in the sudoers file.":           false,
+		"sudo: sorry, you must have a tty to run sudo": false,
+	} {
+		s.Fail(sshtest.Faults{Sudo: words})
+		_, err := h.Run(context.Background(), ssh.Command{Line: "id", Stderr: io.Discard})
+		var e *ssh.SudoError
+		if !errors.As(err, &e) || e.Password != password || e.User != "admin" || e.Reason != words {
+			t.Errorf("%s: got %#v", words, err)
+		}
+	}
+}
+
+// TestBastion reaches a machine through another, which itself is reached through a third.
+func TestBastion(t *testing.T) {
+	target := sshtest.New(sshtest.Options{Latency: time.Millisecond, Answer: func(e *sshtest.Exec) int {
+		fmt.Fprint(e.Stdout, "target")
+		return 0
+	}})
+	defer target.Close()
+	inner := sshtest.New(sshtest.Options{Forward: func(_, addr string) (net.Conn, error) {
+		if addr != "10.0.0.1:22" {
+			return nil, fmt.Errorf("no route to %s", addr)
+		}
+		return target.Dial(context.Background(), "tcp", addr)
+	}})
+	defer inner.Close()
+	outer := sshtest.New(sshtest.Options{Forward: func(_, addr string) (net.Conn, error) {
+		return inner.Dial(context.Background(), "tcp", addr)
+	}})
+	defer outer.Close()
+
+	first := dial(t, options(t, outer))
+	o := options(t, inner)
+	o.Through = first
+	second := dial(t, o)
+	o = options(t, target)
+	o.Through = second
+	res, err := dial(t, o).Run(context.Background(), ssh.Command{Line: "who"})
+	if err != nil || string(res.Stdout) != "target" {
+		t.Errorf("got %q, %v", res.Stdout, err)
+	}
+	target.ChangeHostKey()
+	if _, err = ssh.Dial(context.Background(), o); !errors.As(err, new(*ssh.HostKeyChanged)) {
+		t.Errorf("other key behind the bastion: got %v", err)
+	}
+	o.Addr, o.Timeout = "10.0.0.2", 100*time.Millisecond
+	if _, err = ssh.Dial(context.Background(), o); !errors.As(err, new(*ssh.UnreachableError)) {
+		t.Errorf("nothing behind the bastion: got %v", err)
+	}
+}
