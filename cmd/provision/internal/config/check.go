@@ -18,7 +18,7 @@ func (l *loader) check() {
 	}
 	if c.Machines() == c.ControlPlane.Count && !l.diags.HasErrors() {
 		d := diag.New(diag.NoWorkers, "No pool has a machine, and the control plane takes no pods but its own: whatever is deployed will wait.").
-			At(c.at("cluster"), c.in()).Next("Add a block pool, or raise the count of one.")
+			At(c.at("cluster"), c.in()).Next("Add a pool, or raise the count of one.")
 		d.Severity = diag.Warning
 		l.report(d)
 	}

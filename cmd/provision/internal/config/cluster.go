@@ -26,9 +26,6 @@ func (l *loader) provider(t top, files []file) {
 		return
 	}
 	in := fmt.Sprintf("provider %q", name)
-	if problem := checkName("provider", name); problem != "" {
-		l.report(l.diag(diag.BadName, b.LabelRanges[0], in, "%s", problem))
-	}
 	l.cluster.Ranges["provider"] = l.place(b.DefRange())
 	p := Provider{Name: name, Attributes: map[string]any{}, Range: l.place(b.DefRange())}
 	for _, a := range attributes(b.Body) {
@@ -206,7 +203,7 @@ func (l *loader) controlPlaneCount(n int) (diag.Diagnostic, bool) {
 	case n == 1:
 		return diag.Diagnostic{}, false
 	case n < 0:
-		return diag.New(diag.BadCount, "A count can not be negative."), true
+		return diag.New(diag.BadCount, "A count cannot be negative."), true
 	case n == 0:
 		return diag.New(diag.ControlPlaneCount, "A cluster without a control plane does not exist: at least 1 machine has to run it.").Next("Write count = 1."), true
 	case n%2 == 0:
@@ -216,7 +213,7 @@ func (l *loader) controlPlaneCount(n int) (diag.Diagnostic, bool) {
 		return diag.New(diag.ControlPlaneCount, "The control plane keeps its data in etcd, which gets slower with each machine and should not have more than 7.").Next("Write count = 1."), true
 	}
 	return diag.New(diag.HANotYet, "%d control plane machines would stand the loss of %d, but this version of provision can set up only 1: a later one will do it.", n, (n-1)/2).
-		Next("Write count = 1 for now. What the cluster runs goes on while its control plane is away, and it can be made larger later."), true
+		Next("Write count = 1 for now. What the cluster runs goes on while its control plane is away."), true
 }
 
 // pools reads all pool blocks.

@@ -17,8 +17,8 @@ import (
 
 // Limits of a file, so that no file can exhaust the machine that reads it.
 const (
-	maxFile  = 256 << 10 // bytes
-	maxDepth = 100       // brackets within brackets
+	maxFile  = 128 << 10 // bytes
+	maxDepth = 100       // brackets within brackets, or signs before one value
 )
 
 // varsSuffix ends the names of files that hold values of variables: they are read only when somebody asks for them.
@@ -76,7 +76,7 @@ func (l *loader) folder(path string) []string {
 func (l *loader) readFile(name, what string) ([]byte, bool) {
 	src, err := readLimited(name)
 	if errors.Is(err, errTooLarge) {
-		l.report(diag.Wrap(err, diag.FileTooLarge, "%s is larger than %d KiB, so it can not be %s.", name, maxFile>>10, what))
+		l.report(diag.Wrap(err, diag.FileTooLarge, "%s is larger than %d KiB, so it cannot be %s.", name, maxFile>>10, what))
 		return nil, false
 	}
 	if err != nil {
@@ -102,7 +102,7 @@ func readLimited(name string) ([]byte, error) {
 	return src, err
 }
 
-// unreadable is the diagnostic for a file that can not be read.
+// unreadable is the diagnostic for a file that cannot be read.
 func unreadable(name, what string, err error) diag.Diagnostic {
 	var p *fs.PathError
 	reason := err.Error()
@@ -116,7 +116,7 @@ func unreadable(name, what string, err error) diag.Diagnostic {
 		}
 		return d
 	}
-	return diag.Wrap(err, diag.FilePermission, "%s, which should hold %s, can not be read: %s.", name, what, reason)
+	return diag.Wrap(err, diag.FilePermission, "%s, which should hold %s, cannot be read: %s.", name, what, reason)
 }
 
 // parse parses a file. What is wrong with its syntax is reported.
@@ -124,7 +124,7 @@ func (l *loader) parse(name string, src []byte) file {
 	l.sources[name] = src
 	f := file{name: name, body: &hclsyntax.Body{}}
 	if r, deep := tooDeep(name, src); deep {
-		l.report(l.diag(diag.SyntaxError, r, "", "There are more than %d brackets within brackets here.", maxDepth))
+		l.report(l.diag(diag.SyntaxError, r, "", "This is nested more than %d times.", maxDepth))
 		return f
 	}
 	parsed, hds := hclsyntax.ParseConfig(bytes.Clone(src), name, hcl.InitialPos)
@@ -135,18 +135,25 @@ func (l *loader) parse(name string, src []byte) file {
 	return f
 }
 
-// tooDeep finds brackets that are nested so deep that parsing them would take more stack than there is.
+// tooDeep finds brackets and signs that are nested so deep that parsing them would take more stack than there is.
 func tooDeep(name string, src []byte) (hcl.Range, bool) {
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
-	depth := 0
+	depth, signs := 0, 0
 	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus:
+			signs++
+		case hclsyntax.TokenNewline, hclsyntax.TokenComment:
+		default:
+			signs = 0
+		}
 		switch t.Type {
 		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
 			depth++
 		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd:
 			depth--
 		}
-		if depth > maxDepth {
+		if depth > maxDepth || signs > maxDepth {
 			return t.Range, true
 		}
 	}

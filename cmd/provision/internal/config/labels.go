@@ -25,7 +25,7 @@ func (r *reader) nodeLabels() map[string]string {
 		} else if problem := checkLabelValue(v.text); problem != "" {
 			r.l.report(r.l.diag(diag.BadLabel, v.place, r.in, "%s", problem))
 		} else if who := reservedFor(key); who != "" {
-			r.l.report(r.l.diag(diag.LabelReserved, v.place, r.in, "The label %s is set by %s on every node, so a file can not set it.", key, who))
+			r.l.report(r.l.diag(diag.LabelReserved, v.place, r.in, "The label %s is set by %s on every node, so a file cannot set it.", key, who))
 		}
 	}
 	return labels
@@ -39,10 +39,10 @@ func checkLabelKey(key string) string {
 	}
 	subdomain := regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 	if ok && (!subdomain.MatchString(prefix) || len(prefix) > 253) {
-		return fmt.Sprintf("%q can not be a key: what stands before the slash has to be a domain in small letters, like example.com.", key)
+		return fmt.Sprintf("%q cannot be a key: what stands before the slash has to be a domain in small letters, like example.com.", key)
 	}
 	if !regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`).MatchString(name) || len(name) > 63 {
-		return fmt.Sprintf("%q can not be a key: its name has to be 1 to 63 letters, digits, hyphens, dots and underscores that begin and end with a letter or digit.", key)
+		return fmt.Sprintf("%q cannot be a key: its name has to be 1 to 63 letters, digits, hyphens, dots and underscores that begin and end with a letter or digit.", key)
 	}
 	return ""
 }
@@ -50,12 +50,12 @@ func checkLabelKey(key string) string {
 // checkLabelValue returns what is wrong with the value of a label or taint, or "".
 func checkLabelValue(v string) string {
 	if !regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$`).MatchString(v) || len(v) > 63 {
-		return fmt.Sprintf("%q can not be a value: it has to be at most 63 letters, digits, hyphens, dots and underscores that begin and end with a letter or digit.", v)
+		return fmt.Sprintf("%q cannot be a value: it has to be at most 63 letters, digits, hyphens, dots and underscores that begin and end with a letter or digit.", v)
 	}
 	return ""
 }
 
-// reservedFor says who sets a label, so that a file can not; "" if nobody does. Other labels below kubernetes.io may be
+// reservedFor says who sets a label, so that a file cannot; "" if nobody does. Other labels below kubernetes.io may be
 // set: not by the kubelet, but provision does it through the API.
 func reservedFor(key string) string {
 	switch prefix, _, _ := strings.Cut(key, "/"); {
@@ -115,7 +115,7 @@ func parseTaint(s string) (Taint, string) {
 	}
 	prefix, _, _ := strings.Cut(key, "/")
 	if prefix == "node.kubernetes.io" || prefix == "node.cloudprovider.kubernetes.io" || key == "node-role.kubernetes.io/control-plane" {
-		return t, fmt.Sprintf("The taint %s is set and removed by the cluster itself, so a file can not set it.", key)
+		return t, fmt.Sprintf("The taint %s is set and removed by the cluster itself, so a file cannot set it.", key)
 	}
 	return t, ""
 }

@@ -110,11 +110,11 @@ func (l *loader) again(b, first *hclsyntax.Block, format string, args ...any) {
 // labels checks how many names a block has and returns its name.
 func (l *loader) labels(b *hclsyntax.Block, want int) (string, bool) {
 	if len(b.Labels) != want {
-		example := b.Type + " {"
+		example := "no name: " + b.Type + " {"
 		if want == 1 {
-			example = b.Type + ` "NAME" {`
+			example = "one name, in quotes: " + b.Type + ` "NAME" {`
 		}
-		l.report(l.diag(diag.SyntaxError, b.DefRange(), "", "The block has %d names where it needs %d. It begins with: %s", len(b.Labels), want, example))
+		l.report(l.diag(diag.SyntaxError, b.DefRange(), "", "A block %s has %s", b.Type, example))
 		return "", false
 	}
 	if want == 0 {

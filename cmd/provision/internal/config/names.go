@@ -20,7 +20,7 @@ func checkName(kind, name string) string {
 	case name == "":
 		return fmt.Sprintf("The name of a %s is empty.", kind)
 	case !regexp.MustCompile(dnsLabel).MatchString(name):
-		problem := fmt.Sprintf("%q can not be the name of a %s, because it becomes part of host names: it has to begin with a small letter, "+
+		problem := fmt.Sprintf("%q cannot be the name of a %s, because it becomes part of host names: it has to begin with a small letter, "+
 			"go on with small letters, digits and hyphens, and not end in a hyphen.", name, kind)
 		if near := asLabel(name); near != "" {
 			problem += fmt.Sprintf(" %q would do.", near)

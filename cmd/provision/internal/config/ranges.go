@@ -30,7 +30,7 @@ func (r *reader) ownRange(name string, p *netip.Prefix) {
 		return
 	}
 	*p = netip.Prefix{}
-	parsed, ok := r.prefix(v)
+	parsed, ok := r.prefix(v, "/16")
 	if !ok {
 		return
 	}
@@ -47,15 +47,15 @@ func (r *reader) ownRange(name string, p *netip.Prefix) {
 func (r *reader) sources(name string) []netip.Prefix {
 	var ps []netip.Prefix
 	for _, v := range r.texts(name) {
-		if p, ok := r.prefix(v); ok {
+		if p, ok := r.prefix(v, "/32"); ok {
 			ps = append(ps, p)
 		}
 	}
 	return ps
 }
 
-// prefix reads an IPv4 range.
-func (r *reader) prefix(v item) (netip.Prefix, bool) {
+// prefix reads an IPv4 range; usual is how long the prefix mostly is there.
+func (r *reader) prefix(v item, usual string) (netip.Prefix, bool) {
 	p, err := netip.ParsePrefix(v.text)
 	a, aErr := netip.ParseAddr(v.text)
 	fail := func(id diag.ID, format string, args ...any) (netip.Prefix, bool) {
@@ -64,7 +64,7 @@ func (r *reader) prefix(v item) (netip.Prefix, bool) {
 	}
 	switch {
 	case aErr == nil && a.Is4():
-		return fail(diag.BadRange, "%q is one address. As a range of its own it is written %s/32.", v.text, a)
+		return fail(diag.BadRange, "%q is one address and no range: the length of the prefix is missing, as in %s%s.", v.text, a, usual)
 	case err == nil && !p.Addr().Is4(), aErr == nil:
 		return fail(diag.IPv6NotYet, "%q is IPv6. This version of provision makes clusters with IPv4 only.", v.text)
 	case err != nil:
@@ -149,7 +149,10 @@ func (l *loader) checkMachines() {
 
 func (l *loader) checkPods() {
 	n := l.cluster.Network
-	at := l.cluster.at("network.pods", "network.node_bits", "cluster")
+	at, in := l.cluster.at("network.pods", "network.node_bits"), "network"
+	if at == nil {
+		at, in = l.cluster.at("cluster"), l.cluster.in()
+	}
 	nodes := l.cluster.Machines()
 	if !n.Pods.IsValid() || n.NodeBits == 0 {
 		return
@@ -161,10 +164,10 @@ func (l *loader) checkPods() {
 			room = 1 << more
 		}
 		l.report(diag.New(diag.RangeTooSmall, "Each node gets a range with a prefix of %d bits for its pods. %s has room for %d of them, and the file asks for %d machines.",
-			n.NodeBits, n.Pods, room, nodes).At(at, "network").Next(larger(n.Pods, nodes, n.NodeBits)))
+			n.NodeBits, n.Pods, room, nodes).At(at, in).Next(larger(n.Pods, nodes, n.NodeBits)))
 	case more > 16:
 		l.report(diag.New(diag.RangeTooLarge, "Kubernetes can split a range into at most 65536 parts for its nodes, and %s has 2^%d of the size %d.", n.Pods, more, n.NodeBits).
-			At(at, "network").Next(fmt.Sprintf("Write a range with a prefix of at least %d bits.", n.NodeBits-16)))
+			At(at, in).Next(fmt.Sprintf("Write a range with a prefix of at least %d bits.", n.NodeBits-16)))
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 )
 
-// A reader takes the attributes out of one block. It reports what it can not use, notes where each attribute stands, and
+// A reader takes the attributes out of one block. It reports what it cannot use, notes where each attribute stands, and
 // in the end reports what nobody asked for.
 type reader struct {
 	l     *loader
@@ -36,7 +36,12 @@ func (l *loader) reader(b *hclsyntax.Block, in, key string) *reader {
 	return &reader{l: l, b: b, in: in, key: key}
 }
 
-func (r *reader) knows(name string) { r.known = append(r.known, name) }
+// knows notes that the block has an attribute of that name.
+func (r *reader) knows(name string) {
+	if !slices.Contains(r.known, name) {
+		r.known = append(r.known, name)
+	}
+}
 
 // attr returns an attribute as it stands in the file; nil if it does not.
 func (r *reader) attr(name string) *hclsyntax.Attribute {
@@ -108,9 +113,13 @@ func (r *reader) whole(name string) (int, hcl.Range, bool) {
 	if !ok {
 		return 0, hcl.Range{}, false
 	}
+	words := "a whole number"
 	n, exact := v.AsBigFloat().Int64()
+	if v.AsBigFloat().IsInt() {
+		words = "a whole number of a sensible size"
+	}
 	if exact != big.Exact || n > 1e9 || n < -1e9 {
-		r.wrong(r.b.Body.Attributes[name], "a whole number of a sensible size", v)
+		r.wrong(r.b.Body.Attributes[name], words, v)
 		return 0, hcl.Range{}, false
 	}
 	return int(n), e.Range(), true
@@ -161,11 +170,8 @@ func (r *reader) finish(blocks ...string) {
 		if slices.Contains(r.known, a.Name) {
 			continue
 		}
-		hint := diag.DidYouMean(a.Name, r.known)
-		if slices.Contains(blocks, a.Name) {
-			hint = fmt.Sprintf(" %s is a block: write it without the equals sign.", a.Name)
-		}
-		r.l.report(r.l.diag(diag.UnknownAttribute, a.NameRange, r.in, "The block %s has no attribute %q.%s It has %s.", r.in, a.Name, hint, some(r.known)))
+		r.l.report(r.l.diag(diag.UnknownAttribute, a.NameRange, r.in, "The block %s has no attribute %q.%s It has %s.",
+			r.in, a.Name, r.hint(a.Name, blocks), some(r.known)))
 	}
 	for _, b := range r.b.Body.Blocks {
 		if slices.Contains(blocks, b.Type) {
@@ -177,6 +183,40 @@ func (r *reader) finish(blocks ...string) {
 		}
 		r.l.unknownBlock(b, r.in, blocks...)
 	}
+}
+
+// hint says what was most likely meant by an attribute that the block does not have.
+func (r *reader) hint(name string, blocks []string) string {
+	if slices.Contains(blocks, name) {
+		return fmt.Sprintf(" %s is a block: write it without the equals sign.", name)
+	}
+	if ours := elsewhere(name); slices.Contains(r.known, ours) {
+		return fmt.Sprintf(" Did you mean %q?", ours)
+	}
+	return diag.DidYouMean(name, r.known)
+}
+
+// elsewhere returns our name for what other tools call so.
+func elsewhere(name string) string {
+	switch name {
+	case "type", "size", "instance_type", "machine_type", "server_type", "vm_size", "flavor", "plan":
+		return "machine"
+	case "replicas", "nodes", "machines", "number", "node_count", "instance_count", "instances":
+		return "count"
+	case "version", "kubernetes_version", "k8s", "k8s_version":
+		return "kubernetes"
+	case "disk_size", "disk_gb", "disk_gib", "volume_size":
+		return "disk"
+	case "pod_cidr", "pods_cidr", "cluster_cidr", "pod_subnet":
+		return "pods"
+	case "service_cidr", "services_cidr", "service_subnet":
+		return "services"
+	case "cidr", "vpc_cidr", "subnet", "address_space":
+		return "machines"
+	case "zone", "availability_zones", "locations":
+		return "zones"
+	}
+	return ""
 }
 
 // elementRange is where the i-th element of a list is written, or else the whole list.
@@ -214,6 +254,8 @@ func describe(v cty.Value) string {
 			return fmt.Sprintf("the text %q", s)
 		}
 		return "a long text"
+	case t == cty.Number && v.AsBigFloat().IsInf():
+		return "infinite, by a division by zero"
 	case t == cty.Number:
 		return "the number " + v.AsBigFloat().Text('g', 12)
 	case t == cty.Bool:

@@ -75,7 +75,7 @@ func (l *loader) local(name string, path []string) cty.Value {
 		return v.value
 	case computing:
 		loop := append(path[slices.Index(path, name):], name)
-		l.report(l.diag(diag.ReferenceCycle, v.attr.SrcRange, "locals", "The value can not be found, because it needs itself: local.%s.", strings.Join(loop, " needs local.")))
+		l.report(l.diag(diag.ReferenceCycle, v.attr.SrcRange, "locals", "The value cannot be found, because it needs itself: local.%s.", strings.Join(loop, " needs local.")))
 		return cty.DynamicVal
 	}
 	v.state = computing
@@ -156,13 +156,12 @@ func (l *loader) checkRef(ref hcl.Traversal, in string) {
 		l.report(l.diag(diag.UndefinedVariable, r, in, "%q alone is no value: write %s.NAME.", root, root))
 		return
 	}
-	known := slices.Sorted(maps.Keys(l.scope.variables))
-	what := "variable"
+	if _, ok := l.scope.variables[name]; ok && root == "var" || root == "local" && l.scope.locals[name] != nil {
+		return
+	}
+	known, what := slices.Sorted(maps.Keys(l.scope.variables)), "variable"
 	if root == "local" {
 		known, what = slices.Sorted(maps.Keys(l.scope.locals)), "local value"
-	}
-	if slices.Contains(known, name) {
-		return
 	}
 	d := l.diag(diag.UndefinedVariable, r, in, "There is no %s %q.%s", what, name, diag.DidYouMean(name, known))
 	if what == "variable" && diag.Nearest(name, known) == "" {

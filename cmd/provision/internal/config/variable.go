@@ -73,7 +73,7 @@ func (l *loader) declare(b *hclsyntax.Block) (*variable, bool) {
 	}
 	v := &variable{block: b, name: name, in: fmt.Sprintf("variable %q", name), constraint: cty.DynamicPseudoType}
 	if !hclsyntax.ValidIdentifier(name) {
-		l.report(l.diag(diag.BadName, b.LabelRanges[0], v.in, "%q can not be the name of a variable: letters, digits, underscores and hyphens can, after a letter.", name))
+		l.report(l.diag(diag.BadName, b.LabelRanges[0], v.in, "%q cannot be the name of a variable: letters, digits, underscores and hyphens can, after a letter.", name))
 		return nil, false
 	}
 	before := len(l.diags)
@@ -97,7 +97,7 @@ func (l *loader) declare(b *hclsyntax.Block) (*variable, bool) {
 // fallback computes the default of a variable.
 func (l *loader) fallback(a *hclsyntax.Attribute, v *variable) cty.Value {
 	if refs := a.Expr.Variables(); len(refs) > 0 {
-		l.report(l.diag(diag.BadExpression, refs[0].SourceRange(), v.in, "The default of a variable can not refer to other values.").Next("A value that is made of others belongs into a locals block."))
+		l.report(l.diag(diag.BadExpression, refs[0].SourceRange(), v.in, "The default of a variable cannot refer to other values.").Next("A value that is made of others belongs into a locals block."))
 		return cty.DynamicVal
 	}
 	return l.eval(a.Expr, v.in)
@@ -144,7 +144,7 @@ func (l *loader) varFile(name string, declared map[string]*variable, values map[
 		}
 		r := a.Expr.Range()
 		if refs := a.Expr.Variables(); len(refs) > 0 {
-			l.report(l.diag(diag.BadExpression, r, "", "A file of values can not refer to other values."))
+			l.report(l.diag(diag.BadExpression, r, "", "A file of values cannot refer to other values."))
 			values[a.Name] = given{value: cty.DynamicVal, from: name, place: &r}
 			continue
 		}
@@ -256,7 +256,7 @@ func (l *loader) invalid(v *variable, condition, message *hclsyntax.Attribute, f
 		why = text.AsString()
 	}
 	if val := l.scope.variables[v.name]; !v.sensitive && val.IsWhollyKnown() {
-		why += fmt.Sprintf(" It is %s", describe(val))
+		why += fmt.Sprintf(" The value is %s", describe(val))
 		if from != "" {
 			why += ", given by " + from
 		}

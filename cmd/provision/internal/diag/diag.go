@@ -55,7 +55,7 @@ type Pos struct {
 // changed, and without reading anything.
 type Range struct {
 	File   string `json:"file"`
-	Source string `json:"source,omitempty"` // the whole line that Start is on, without its end
+	Source string `json:"source,omitempty"` // the line that Start is on, without its end; of a very long one its beginning
 	Start  Pos    `json:"start"`
 	End    Pos    `json:"end"` // just behind the last byte
 }

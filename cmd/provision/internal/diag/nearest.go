@@ -2,13 +2,18 @@ package diag
 
 import "strings"
 
-// Nearest returns the one of the known words that somebody who wrote word most likely meant, or "" if none is near. Of
-// several equally near ones it returns the first.
+// Nearest returns the one of the known words that somebody who wrote word most likely meant, or "" if none is near: the
+// one with the fewest letters that differ, or else one that is a part of word. Of several it returns the first.
 func Nearest(word string, known []string) string {
 	best, limit := "", max(1, len([]rune(word))/3)+1
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < limit {
 			best, limit = k, d
+		}
+	}
+	for _, k := range known {
+		if best == "" && len(k) > 3 && strings.Contains(strings.ToLower(word), strings.ToLower(k)) {
+			best = k
 		}
 	}
 	return best

@@ -30,7 +30,7 @@ func UseColour(terminal bool, environ []string) bool {
 }
 
 // Render returns the diagnostics as text, each with an empty line after it but the last. What came from files, hosts and
-// vendors can not steer the terminal: control characters are made visible.
+// vendors cannot steer the terminal: control characters are made visible.
 func (t Text) Render(ds Diagnostics) string {
 	parts := make([]string, len(ds))
 	for i, d := range ds {

@@ -227,7 +227,7 @@ func TestJSON(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	known := []string{"large", "medium", "small", "control_plane"}
-	for word, want := range map[string]string{"smal": "small", "smlal": "small", "Small": "small", "tiny": "", "": "", "controlplane": "control_plane", "xlarge": "large", "network": ""} {
+	for word, want := range map[string]string{"smal": "small", "smlal": "small", "Small": "small", "tiny": "", "": "", "controlplane": "control_plane", "xlarge": "large", "my-medium-one": "medium", "network": ""} {
 		if got := Nearest(word, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
 		}
