@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/apparentlymart/go-textseg/v15/textseg"
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
@@ -17,20 +18,31 @@ func (l *loader) diag(id diag.ID, r hcl.Range, in, format string, args ...any) d
 	return diag.New(id, format, args...).At(&place, in)
 }
 
-// place turns a range of the parser's into ours. It lies inside its file, whatever the parser said.
+// place turns a range of the parser's into ours. It lies inside its file: only the parser's bytes are used, since its
+// lines and columns go wrong where characters do that it does not expect.
 func (l *loader) place(r hcl.Range) diag.Range {
 	src := l.sources[r.Filename]
-	start, end := clamp(r.Start, src), clamp(r.End, src)
-	if end.Byte < start.Byte {
-		end = start
-	}
-	from := bytes.LastIndexByte(src[:start.Byte], '\n') + 1
-	line := src[from:]
+	start := position(src, r.Start.Byte)
+	end := position(src, max(r.End.Byte, start.Byte))
+	line := src[lineStart(src, start.Byte):]
 	if n := bytes.IndexByte(line, '\n'); n >= 0 {
 		line = line[:n]
 	}
 	return diag.Range{File: r.Filename, Source: sourceLine(line), Start: start, End: end}
 }
+
+// position is where a byte is, or the end of the file if it is beyond.
+func position(src []byte, at int) diag.Pos {
+	at = min(max(at, 0), len(src))
+	from := lineStart(src, at)
+	characters, err := textseg.TokenCount(src[from:at], textseg.ScanGraphemeClusters)
+	if err != nil {
+		characters = at - from
+	}
+	return diag.Pos{Line: bytes.Count(src[:at], []byte{'\n'}) + 1, Column: characters + 1, Byte: at}
+}
+
+func lineStart(src []byte, at int) int { return bytes.LastIndexByte(src[:at], '\n') + 1 }
 
 // maxSource is how much of a line a range carries, in bytes.
 const maxSource = 1000
@@ -40,10 +52,6 @@ func sourceLine(line []byte) string {
 		line = line[:maxSource]
 	}
 	return strings.ToValidUTF8(strings.TrimRight(string(line), "\r"), "\uFFFD")
-}
-
-func clamp(p hcl.Pos, src []byte) diag.Pos {
-	return diag.Pos{Line: max(p.Line, 1), Column: max(p.Column, 1), Byte: min(max(p.Byte, 0), len(src))}
 }
 
 // maxFindings is how much of what the parser finds is shown: in a file that is something else, each byte can be wrong.

@@ -165,6 +165,10 @@ func (b *builder) deleteMachine(ctx context.Context, c plan.Change) error {
 // node adds the steps of one node's change. A node that joins takes three: install (which needs only the machine), join
 // (which needs the API and a token), and, once for all, the labels.
 func (b *builder) node(c plan.Change) {
+	if c.Action == plan.Delete {
+		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.leave(ctx, c) })
+		return
+	}
 	m := b.members[c.Name]
 	machine := m.Address(plan.Machine)
 	switch c.Action {
@@ -178,9 +182,7 @@ func (b *builder) node(c plan.Change) {
 	case plan.Restart:
 		b.add(c.Address, b.before(c), func(ctx context.Context) error { return b.e.restart(ctx, c, m) })
 	case plan.Update:
-		b.add(c.Address, b.has(), func(ctx context.Context) error { return b.e.dress(ctx, m) })
-	case plan.Delete:
-		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.leave(ctx, c) })
+		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.dress(ctx, m) })
 	}
 }
 

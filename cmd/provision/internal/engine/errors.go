@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/provisionhq/provision/bootstrap"
 	"github.com/provisionhq/provision/bootstrap/bundle"
 	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
@@ -65,7 +66,59 @@ func (e *Engine) diagnose(err error) diag.Diagnostics {
 	if d, ok := e.fromBundle(err); ok {
 		return diag.Diagnostics{d}
 	}
+	if ds, ok := e.fromHost(err); ok {
+		return ds
+	}
 	return diag.AsDiagnostics(err)
+}
+
+// fromHost knows the errors of package bootstrap: what a machine said about a phase that failed on it.
+func (e *Engine) fromHost(err error) (diag.Diagnostics, bool) {
+	var unfit *bootstrap.PreflightError
+	var host *bootstrap.HostError
+	if errors.As(err, &host) && errors.As(err, &unfit) {
+		return e.unfit(host, unfit), true
+	}
+	if !errors.As(err, &host) {
+		return nil, false
+	}
+	id := diag.BootstrapFailed
+	words := host.Err.Error() + "\n" + strings.Join(host.Output, "\n")
+	switch {
+	case strings.Contains(words, bundle.ErrCorrupt.Error()):
+		id = diag.BundleCorrupt
+	case strings.Contains(words, bundle.ErrTruncated.Error()):
+		id = diag.BundleTruncated
+	case strings.Contains(words, "no space left on device"), strings.Contains(words, "MiB free"):
+		id = diag.DiskFull
+	case host.Phase == "ready":
+		id = diag.NodeNotReady
+	case host.Phase == "serve":
+		id = diag.APINotAnswering
+	}
+	d := diag.Wrap(err, id, "On %s the phase %q failed: %s. What was done before it is kept.", host.Host, host.Phase, strings.TrimRight(host.Err.Error(), "."))
+	d.Output = host.Output
+	return diag.Diagnostics{d.Next("The lines above are the machine's own. More of them:", "provision logs "+e.Cluster.File+" "+host.Host+" node-agent", e.again())}, true
+}
+
+// unfit lists all that keeps a machine from becoming a node.
+func (e *Engine) unfit(host *bootstrap.HostError, err *bootstrap.PreflightError) diag.Diagnostics {
+	var ds diag.Diagnostics
+	for _, p := range err.Problems {
+		id := diag.PreflightFailed
+		switch p.ID {
+		case bootstrap.OtherCluster:
+			id = diag.NodeForeign
+		case bootstrap.FullDisk:
+			id = diag.DiskFull
+		case bootstrap.NoTool:
+			id = diag.ToolMissing
+		case bootstrap.NotRoot:
+			id = diag.NotRoot
+		}
+		ds = append(ds, diag.Wrap(err, id, "%s: %s. Nothing was changed on it.", host.Host, p.What).Next(p.Mend+", then run the same command again:", e.again()))
+	}
+	return ds
 }
 
 // fromSSH knows the errors of package ssh.

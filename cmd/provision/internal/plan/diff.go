@@ -188,6 +188,10 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 		return
 	}
 	if !d.w.API {
+		if m.Role == templates.ControlPlane {
+			ch.Reason = "the cluster's API does not answer"
+			d.add(ch)
+		}
 		return
 	}
 	ch.Action = Update

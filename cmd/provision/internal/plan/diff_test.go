@@ -118,7 +118,7 @@ create addon.coredns`},
 			w.Hosts["demo-workers-0"] = h
 		}, want: "restart node.workers[0] agent"},
 		{name: "another add-on", have: demo(1), file: demo(1), spoil: func(w *World) { w.Addons["coredns"] = "h0" }, want: "update addon.coredns manifest"},
-		{name: "the API is away", have: demo(1), file: demo(1), spoil: func(w *World) { w.API, w.Nodes, w.Addons = false, nil, nil }, want: ""},
+		{name: "the API is away", have: demo(1), file: demo(1), spoil: func(w *World) { w.API, w.Nodes, w.Addons = false, nil, nil }, want: "restart node.control-plane[0]"},
 		{name: "a pool goes", have: demo(1), file: demo(0, func(c *config.Cluster) { c.Pools = nil }), want: "delete machine.workers[0]\ndelete node.workers[0]"},
 	}
 	for _, tt := range tests {
