@@ -59,6 +59,10 @@ func args(n templates.Node) []string {
 		"--service-cluster-ip-range=" + n.Services.String(),
 		// One alone has nobody to agree with, and need not write that it is there every other second.
 		fmt.Sprintf("--leader-elect=%t", len(n.Etcd) > 1),
+		// Each controller gets an account and a token before it starts: about 120 calls, which the default of 20 a second
+		// spreads over five seconds of every start.
+		"--kube-api-qps=200",
+		"--kube-api-burst=400",
 		"--profiling=false",
 	}
 }

@@ -27,6 +27,7 @@ type nodeList struct {
 	Items []struct {
 		Metadata struct {
 			Name        string            `json:"name"`
+			Version     string            `json:"resourceVersion"`
 			Labels      map[string]string `json:"labels"`
 			Annotations map[string]string `json:"annotations"`
 		} `json:"metadata"`
@@ -60,7 +61,7 @@ func parseNodes(b []byte) (map[string]plan.KubeNode, error) {
 	nodes := map[string]plan.KubeNode{}
 	for _, i := range l.Items {
 		n := plan.KubeNode{
-			Unschedulable: i.Spec.Unschedulable, Labels: i.Metadata.Labels, Version: i.Status.NodeInfo.KubeletVersion,
+			Unschedulable: i.Spec.Unschedulable, Labels: i.Metadata.Labels, Version: i.Status.NodeInfo.KubeletVersion, Revision: i.Metadata.Version,
 			Managed: plan.Managed{Labels: split(i.Metadata.Annotations[plan.LabelsAnnotation]), Taints: split(i.Metadata.Annotations[plan.TaintsAnnotation])},
 		}
 		for _, t := range i.Spec.Taints {
@@ -125,15 +126,19 @@ func (k kube) forget(ctx context.Context, node string) error {
 	return err
 }
 
-// A patch is a strategic merge patch of one node's labels, taints and annotations.
+// A patch is a merge patch of one node's labels, taints and annotations. It holds the revision that it was made from, as
+// it replaces the list of taints, which Kubernetes' controllers change too.
 type patch struct {
 	Metadata struct {
+		Version     string             `json:"resourceVersion"`
 		Labels      map[string]*string `json:"labels,omitempty"`
 		Annotations map[string]string  `json:"annotations,omitempty"`
 	} `json:"metadata"`
-	Spec struct {
-		Taints []taint `json:"taints"`
-	} `json:"spec"`
+	Spec *patchSpec `json:"spec,omitempty"`
+}
+
+type patchSpec struct {
+	Taints []taint `json:"taints"`
 }
 
 type taint struct {
@@ -156,6 +161,7 @@ func (k kube) dress(ctx context.Context, m plan.Member, have plan.KubeNode) erro
 
 func dressing(m plan.Member, have plan.KubeNode) patch {
 	var p patch
+	p.Metadata.Version = have.Revision
 	labels := m.Labels()
 	p.Metadata.Labels = map[string]*string{}
 	for _, k := range have.Managed.Labels {
@@ -166,9 +172,12 @@ func dressing(m plan.Member, have plan.KubeNode) patch {
 	}
 	want := m.Taints()
 	keep := slices.DeleteFunc(slices.Clone(have.Taints), func(t string) bool { return slices.Contains(have.Managed.Taints, t) })
-	p.Spec.Taints = []taint{}
-	for _, t := range slices.Compact(slices.Sorted(slices.Values(append(keep, want...)))) {
-		p.Spec.Taints = append(p.Spec.Taints, parseTaint(t))
+	all := slices.Compact(slices.Sorted(slices.Values(append(keep, want...))))
+	if !slices.Equal(all, slices.Sorted(slices.Values(have.Taints))) {
+		p.Spec = &patchSpec{Taints: []taint{}}
+		for _, t := range all {
+			p.Spec.Taints = append(p.Spec.Taints, parseTaint(t))
+		}
 	}
 	p.Metadata.Annotations = map[string]string{
 		plan.LabelsAnnotation: strings.Join(slices.Sorted(maps.Keys(labels)), ","),

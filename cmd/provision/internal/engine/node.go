@@ -19,6 +19,7 @@ import (
 	"github.com/provisionhq/provision/controlplane/pki"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/templates"
+	"golang.org/x/sync/errgroup"
 )
 
 // tokens are the bootstrap tokens of the nodes that join in this apply, by node name.
@@ -208,23 +209,31 @@ func (e *Engine) dress(ctx context.Context, m plan.Member) error {
 	return e.dressAll(ctx, []string{m.Name})
 }
 
-// dressAll sets what kubelets may not set themselves, on all of the nodes at once.
+// dressAll sets what kubelets may not set themselves, on all of the nodes at once. A node that changed meanwhile is looked at
+// again.
 func (e *Engine) dressAll(ctx context.Context, names []string) error {
 	k, err := e.kube(ctx)
 	if err != nil {
 		return err
 	}
-	nodes, err := k.nodes(ctx)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, m := range plan.Members(e.Cluster) {
-		if slices.Contains(names, m.Name) {
-			errs = append(errs, k.dress(ctx, m, nodes[m.Name]))
+	for try := 1; ; try++ {
+		nodes, err := k.nodes(ctx)
+		if err != nil {
+			return err
+		}
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(4)
+		for _, m := range plan.Members(e.Cluster) {
+			if slices.Contains(names, m.Name) {
+				g.Go(func() error { return k.dress(gctx, m, nodes[m.Name]) })
+			}
+		}
+		err = g.Wait()
+		var exit *ssh.ExitError
+		if err == nil || try == 5 || !errors.As(err, &exit) || !strings.Contains(string(exit.Stderr), "the object has been modified") {
+			return err
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // report turns what happens on a machine into events of the step.

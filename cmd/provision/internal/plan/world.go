@@ -27,6 +27,7 @@ type Host struct {
 // A KubeNode is a node as Kubernetes' API has it.
 type KubeNode struct {
 	Version       string // of its kubelet: "v1.37.2"
+	Revision      string // changes whenever the node does
 	Ready         bool
 	Unschedulable bool
 	Labels        map[string]string

@@ -1,0 +1,57 @@
+package engine
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/templates"
+)
+
+// answer is the part of a real API server's answer that parseNodes reads.
+const answer = `{"kind":"NodeList","items":[{"metadata":{"name":"demo-workers-0","resourceVersion":"417",
+"labels":{"tier":"web","theirs":"x","kubernetes.io/hostname":"demo-workers-0"},
+"annotations":{"provision.sh/labels":"old,tier","provision.sh/taints":"k=v:NoSchedule"}},
+"spec":{"unschedulable":true,"taints":[{"key":"node.kubernetes.io/unschedulable","effect":"NoSchedule"},{"key":"k","value":"v","effect":"NoSchedule"}]},
+"status":{"conditions":[{"type":"MemoryPressure","status":"False"},{"type":"Ready","status":"True"}],"nodeInfo":{"kubeletVersion":"v1.37.2"}}}]}`
+
+func TestParseNodes(t *testing.T) {
+	nodes, err := parseNodes([]byte(answer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := nodes["demo-workers-0"]
+	if !n.Ready || !n.Unschedulable || n.Version != "v1.37.2" || n.Revision != "417" {
+		t.Errorf("got %+v, want it ready, cordoned, at v1.37.2 and revision 417", n)
+	}
+	if len(n.Taints) != 2 || n.Taints[1] != "k=v:NoSchedule" || len(n.Managed.Labels) != 2 || len(n.Managed.Taints) != 1 {
+		t.Errorf("got taints %q, managed %+v", n.Taints, n.Managed)
+	}
+	if _, err := parseNodes([]byte(`{"items":[`)); err == nil {
+		t.Error("an answer that is cut short is no error")
+	}
+}
+
+func TestDressing(t *testing.T) {
+	nodes, err := parseNodes([]byte(answer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := &config.Pool{Name: "workers", Labels: map[string]string{"tier": "db"}, Taints: []config.Taint{{Key: "new", Effect: "NoExecute"}}}
+	m := plan.Member{Role: templates.Worker, Pool: pool, Name: "demo-workers-0"}
+	b, err := json.Marshal(dressing(m, nodes["demo-workers-0"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"metadata":{"resourceVersion":"417","labels":{"node-role.kubernetes.io/workers":"","old":null,"provision.sh/pool":"workers","tier":"db"},` +
+		`"annotations":{"provision.sh/labels":"node-role.kubernetes.io/workers,provision.sh/pool,tier","provision.sh/taints":"new:NoExecute"}},` +
+		`"spec":{"taints":[{"key":"new","effect":"NoExecute"},{"key":"node.kubernetes.io/unschedulable","effect":"NoSchedule"}]}}`
+	if string(b) != want {
+		t.Errorf("got  %s\nwant %s", b, want)
+	}
+	pool.Taints = []config.Taint{{Key: "k", Value: "v", Effect: "NoSchedule"}}
+	if p := dressing(m, nodes["demo-workers-0"]); p.Spec != nil {
+		t.Errorf("taints are as they should be, and the patch has %+v", p.Spec)
+	}
+}
