@@ -24,6 +24,7 @@ import (
 	"github.com/provisionhq/provision/controlplane"
 	"github.com/provisionhq/provision/controlplane/apiserver"
 	"github.com/provisionhq/provision/controlplane/pki"
+	"github.com/provisionhq/provision/nodeagent/api"
 	"github.com/provisionhq/provision/nodeagent/approver"
 	"github.com/provisionhq/provision/nodeagent/balancer"
 	"github.com/provisionhq/provision/nodeagent/supervisor"
@@ -55,6 +56,7 @@ type agent struct {
 	problems map[string]string // by what it concerns
 	images   imageState
 	pod      string             // what the pods' network still waits for; "" when in place
+	joined   string             // why the node is not Ready in its cluster; "" when it is
 	stopOld  context.CancelFunc // ends what works for the node as it was configured before
 	dead     bool               // Kill was called
 }
@@ -80,7 +82,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer sup.Close()
-	a := &agent{log: log, host: look(), sup: sup, reload: make(chan chan error), changed: make(chan struct{}), problems: map[string]string{}}
+	a := &agent{log: log, host: look(), sup: sup, reload: make(chan chan error), changed: make(chan struct{}), problems: map[string]string{}, pod: "flannel", joined: "the node's certificate"}
 	local, err := net.Listen("tcp", templates.LocalEndpoint)
 	if err != nil {
 		return fmt.Errorf("listen for the node's API connections: %w", err)
@@ -230,6 +232,7 @@ func (a *agent) work(ctx context.Context, node templates.Node, dir string, m *bu
 		go a.importImages(ctx, dir, m)
 	}
 	go keepCNI(ctx, flannelSubnet, cniConf, a.reportCNI)
+	go a.followNode(ctx, node.Name)
 	if node.Role == templates.ControlPlane {
 		go a.approve(ctx, node)
 	}
@@ -241,13 +244,7 @@ func (a *agent) importImages(ctx context.Context, dir string, m *bundle.Manifest
 		a.update(func() { a.images.first, a.images.done = first, done })
 	}}
 	for ctx.Err() == nil {
-		if !a.sup.Ready(containerdName) {
-			select {
-			case <-ctx.Done():
-			case <-a.sup.Changed():
-			}
-			continue
-		}
+		a.await(ctx, containerdName)
 		err := i.run(ctx)
 		if ctx.Err() != nil {
 			return
@@ -284,21 +281,28 @@ func (a *agent) reportCNI(err error) {
 	a.update(func() { a.pod = text })
 }
 
-// approve looks after other nodes' requests, once the API server of this node answers.
+// approve looks after nodes' requests, once the API server of this node answers.
 func (a *agent) approve(ctx context.Context, node templates.Node) {
-	ap := approver.Approver{
-		Server: controlplane.LocalServer, CAFile: pki.ClusterCA.File(),
-		CertFile: pki.CertFile("node-agent"), KeyFile: pki.KeyFile("node-agent"), Log: a.log,
-		Forbidden: approver.Ranges{node.Pods, node.Services},
+	a.await(ctx, apiserver.Name)
+	client, err := api.New(controlplane.LocalServer, pki.ClusterCA.File(), pki.CertFile("node-agent"), pki.KeyFile("node-agent"))
+	if err != nil {
+		a.log.Error("cannot approve certificates", "err", err)
+		return
 	}
-	for ctx.Err() == nil && !a.sup.Ready(apiserver.Name) {
+	(&approver.Approver{API: client, Log: a.log, Forbidden: approver.Ranges{node.Pods, node.Services}}).Run(ctx)
+}
+
+// await returns when a process is ready, or ctx ends.
+func (a *agent) await(ctx context.Context, process string) {
+	for ctx.Err() == nil {
+		changed := a.sup.Changed()
+		if a.sup.Ready(process) {
+			return
+		}
 		select {
 		case <-ctx.Done():
-		case <-a.sup.Changed():
+		case <-changed:
 		}
-	}
-	if err := ap.Run(ctx); err != nil {
-		a.log.Error("cannot approve certificates", "err", err)
 	}
 }
 
@@ -317,11 +321,10 @@ func (a *agent) update(f func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	type view struct {
-		images   imageState
-		pod      string
-		problems string
+		images                imageState
+		pod, joined, problems string
 	}
-	look := func() view { return view{a.images, a.pod, strings.Join(sorted(a.problems), "\n")} }
+	look := func() view { return view{a.images, a.pod, a.joined, strings.Join(sorted(a.problems), "\n")} }
 	before := look()
 	f()
 	if look() != before {

@@ -23,9 +23,9 @@ Commands:
   configure                 take this node's configuration, as JSON, from the standard input
   enable                    run the agent now and after every boot
   run                       run the agent in the foreground
-  status [--json] [--wait ready|NAME,… [--timeout 60s]]
+  status [--json] [--wait ready|api|runtime|NAME,… [--timeout 60s]]
   logs NAME [-n LINES] [-f]
-  restart NAME              restart one process
+  restart NAME              restart one process, or node-agent itself, which leaves the processes alone
   reset                     stop everything, and remove all that provision put on this machine
   version
 `
@@ -33,7 +33,7 @@ Commands:
 // errUsage says that the command line is wrong.
 var errUsage = errors.New("wrong usage")
 
-// Main runs one command line and returns the exit code: 0 done, 1 failed, 2 wrong usage.
+// Main runs one command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, 3 no agent runs.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -49,6 +49,9 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 		return 2
 	}
 	fmt.Fprintf(errOut, "node-agent: %v\n", err)
+	if errors.Is(err, errNotRunning) {
+		return 3
+	}
 	return 1
 }
 

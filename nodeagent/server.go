@@ -32,6 +32,10 @@ func (a *agent) serve(ctx context.Context, exit func()) error {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.status()) })
 	mux.HandleFunc("GET /watch", a.watch)
 	mux.HandleFunc("POST /reload", a.reloadNow)
+	mux.HandleFunc("POST /restart/node-agent", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNoContent)
+		time.AfterFunc(50*time.Millisecond, exit) // whoever started it starts it again
+	})
 	mux.HandleFunc("POST /restart/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if err := a.sup.Restart(r.PathValue("name")); err != nil {
 			http.Error(w, err.Error(), http.StatusNotFound)

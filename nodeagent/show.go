@@ -82,8 +82,13 @@ func detail(p templates.ProcessStatus) string {
 	return p.LastProbe
 }
 
-// waitFor returns when the condition holds: "ready", or names of processes, with commas, that must be ready. It prints a
-// line for every change. If time runs out, it prints the last words of what is to blame.
+// conditions have a name of their own; other conditions are names of processes, with commas, that must be ready.
+func conditions() map[string]string {
+	return map[string]string{"runtime": "containerd," + imagesTask, "api": "kube-apiserver"}
+}
+
+// waitFor returns when the condition holds: "ready", "runtime", "api", or names of processes. It prints a line for every
+// change. If time runs out, it prints the last words of what is to blame.
 func waitFor(ctx context.Context, condition string, timeout time.Duration, out, errOut io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -132,6 +137,9 @@ func news(s templates.Status, seen map[string]string) []string {
 func holds(s templates.Status, condition string) bool {
 	if condition == "ready" {
 		return s.Ready
+	}
+	if names, ok := conditions()[condition]; ok {
+		condition = names
 	}
 	for name := range strings.SplitSeq(condition, ",") {
 		if !slices.ContainsFunc(s.Processes, func(p templates.ProcessStatus) bool { return p.Name == name && p.Ready }) {

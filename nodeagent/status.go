@@ -15,6 +15,7 @@ import (
 const (
 	imagesTask  = "images"
 	networkTask = "pod-network"
+	nodeTask    = "node" // Ready in its cluster
 )
 
 // status says how the node is.
@@ -25,7 +26,7 @@ func (a *agent) status() templates.Status {
 		Schema: templates.StatusSchema, Agent: Version(), InitSystem: a.host.initSystem(), Cgroup: a.host.cgroup,
 		ConfigHash: a.hash, Problems: sorted(a.problems),
 	}
-	n, images, pod := a.node, a.images, a.pod
+	n, images, pod, joined := a.node, a.images, a.pod, a.joined
 	a.mu.Unlock()
 	for _, e := range a.balancer.State() {
 		s.Endpoints = append(s.Endpoints, templates.EndpointStatus(e))
@@ -36,7 +37,7 @@ func (a *agent) status() templates.Status {
 		return s
 	}
 	s.Cluster, s.UID, s.Node, s.Role, s.Kubernetes, s.Bundle = n.Cluster, n.UID, n.Name, n.Role, n.Kubernetes, n.Bundle
-	s.Processes = append(s.Processes, task(imagesTask, images.done, "containerd"), task(networkTask, pod == "", pod))
+	s.Processes = append(s.Processes, task(imagesTask, images.done, "containerd"), task(networkTask, pod == "", pod), task(nodeTask, joined == "", joined))
 	s.Certificates = expiries("/", n)
 	s.Ready = len(s.Problems) == 0 && len(procs) > 0
 	for _, p := range s.Processes {

@@ -1,7 +1,5 @@
 // Package approver does on a control-plane node what Kubernetes leaves to a cluster's owner: it approves kubelets' serving
 // certificates after looking at each request, and deletes a bootstrap token when its node has joined.
-//
-// It speaks to the API in plain HTTP: a client library would be ten times the size of all else in the node agent.
 package approver
 
 import (
@@ -9,13 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/provisionhq/provision/nodeagent/api"
 )
 
 const (
@@ -30,15 +29,12 @@ const (
 
 // An Approver looks after certificate requests.
 type Approver struct {
-	Server            string // https://host:port
-	CAFile            string
-	CertFile, KeyFile string // read again for every connection
-	Forbidden         Ranges // addresses that are no machine's: of pods and services
-	Log               *slog.Logger
+	API       *api.Client
+	Forbidden Ranges // addresses that are no machine's: of pods and services
+	Log       *slog.Logger
 
-	client *http.Client
-	mu     sync.Mutex
-	busy   map[string]bool // requests that are being looked after
+	mu   sync.Mutex
+	busy map[string]bool // requests that are being looked after
 }
 
 // A Request is the part of a CertificateSigningRequest that is looked at.
@@ -68,12 +64,8 @@ type condition struct {
 	LastUpdateTime string `json:"lastUpdateTime,omitempty"`
 }
 
-// Run works until ctx ends, or returns an error at once if there is no authority to trust. It is to be called once.
-func (a *Approver) Run(ctx context.Context) error {
-	var err error
-	if a.client, err = newClient(a.CAFile, a.CertFile, a.KeyFile); err != nil {
-		return err
-	}
+// Run works until ctx ends. It is to be called once.
+func (a *Approver) Run(ctx context.Context) {
 	a.busy = map[string]bool{}
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -83,7 +75,6 @@ func (a *Approver) Run(ctx context.Context) error {
 		}
 		sleep(ctx, again)
 	}
-	return nil
 }
 
 // follow lists all requests and then watches them. It returns when the watch ends.
@@ -92,19 +83,19 @@ func (a *Approver) follow(ctx context.Context, all *sync.WaitGroup) error {
 		Metadata struct{ ResourceVersion string }
 		Items    []json.RawMessage
 	}
-	if err := a.do(ctx, http.MethodGet, base, nil, &list); err != nil {
+	if err := a.API.Do(ctx, http.MethodGet, base, nil, &list); err != nil {
 		return err
 	}
 	for _, raw := range list.Items {
 		a.look(ctx, all, raw)
 	}
 	query := url.Values{"watch": {"1"}, "resourceVersion": {list.Metadata.ResourceVersion}, "timeoutSeconds": {"600"}}
-	res, err := a.send(ctx, http.MethodGet, base+"?"+query.Encode(), nil)
+	stream, err := a.API.Stream(ctx, base+"?"+query.Encode())
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
-	for d := json.NewDecoder(res.Body); ; {
+	defer stream.Close()
+	for d := json.NewDecoder(stream); ; {
 		var event struct {
 			Type   string
 			Object json.RawMessage
@@ -176,7 +167,7 @@ func (a *Approver) persist(ctx context.Context, r Request, raw json.RawMessage, 
 // approve approves a kubelet's serving certificate if it is for the names and addresses of that kubelet's node only.
 func (a *Approver) approve(ctx context.Context, r Request, raw json.RawMessage) error {
 	var nodes nodeList
-	if err := a.do(ctx, http.MethodGet, "/api/v1/nodes", nil, &nodes); err != nil {
+	if err := a.API.Do(ctx, http.MethodGet, "/api/v1/nodes", nil, &nodes); err != nil {
 		return err
 	}
 	if err := check(r, nodes, a.Forbidden); err != nil {
@@ -186,9 +177,8 @@ func (a *Approver) approve(ctx context.Context, r Request, raw json.RawMessage) 
 	if err != nil {
 		return err
 	}
-	err = a.do(ctx, http.MethodPut, base+"/"+url.PathEscape(r.Metadata.Name)+"/approval", body, nil)
-	var status statusError
-	if errors.As(err, &status) && (status.Code == http.StatusConflict || status.Code == http.StatusNotFound) {
+	err = a.API.Do(ctx, http.MethodPut, base+"/"+url.PathEscape(r.Metadata.Name)+"/approval", body, nil)
+	if api.IsStatus(err, http.StatusConflict, http.StatusNotFound) {
 		return nil // another control-plane node's agent was first; if not, the watch shows the request again
 	}
 	if err == nil {
@@ -224,15 +214,14 @@ func (a *Approver) retire(ctx context.Context, r Request, token string) error {
 	if err != nil {
 		return err
 	}
-	var status statusError
-	err = a.do(ctx, http.MethodGet, "/api/v1/nodes/"+url.PathEscape(node), nil, nil)
-	if errors.As(err, &status) && status.Code == http.StatusNotFound {
+	err = a.API.Do(ctx, http.MethodGet, "/api/v1/nodes/"+url.PathEscape(node), nil, nil)
+	if api.IsStatus(err, http.StatusNotFound) {
 		return fmt.Errorf("node %s is not there yet", node)
 	} else if err != nil {
 		return err
 	}
-	err = a.do(ctx, http.MethodDelete, "/api/v1/namespaces/kube-system/secrets/bootstrap-token-"+url.PathEscape(token), nil, nil)
-	if errors.As(err, &status) && status.Code == http.StatusNotFound {
+	err = a.API.Do(ctx, http.MethodDelete, "/api/v1/namespaces/kube-system/secrets/bootstrap-token-"+url.PathEscape(token), nil, nil)
+	if api.IsStatus(err, http.StatusNotFound) {
 		return nil
 	}
 	if err == nil {
@@ -248,50 +237,4 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-t.C:
 	}
-}
-
-// A statusError is an answer other than success.
-type statusError struct {
-	Code int
-	Text string
-}
-
-func (e statusError) Error() string { return fmt.Sprintf("API answers %d: %s", e.Code, e.Text) }
-
-// do sends a request and reads the answer into out, unless that is nil.
-func (a *Approver) do(ctx context.Context, method, path string, body []byte, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	res, err := a.send(ctx, method, path, body)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if out == nil {
-		_, err = io.Copy(io.Discard, res.Body)
-		return err
-	}
-	return json.NewDecoder(res.Body).Decode(out)
-}
-
-func (a *Approver) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, a.Server+path, strings.NewReader(string(body)))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := a.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode >= 300 {
-		defer res.Body.Close()
-		var s struct{ Message string }
-		_ = json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&s)
-		return nil, statusError{res.StatusCode, s.Message}
-	}
-	return res, nil
 }

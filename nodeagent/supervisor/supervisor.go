@@ -68,9 +68,8 @@ func (s *Supervisor) Set(specs []controlplane.Process) error {
 	}
 	s.setting.Lock()
 	defer s.setting.Unlock()
-	old := s.replaced(specs)
+	stop(s.replaced(specs))
 	s.stopLeftOver(specs)
-	stop(old)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
