@@ -97,9 +97,21 @@ func (p *parsed) take(text []byte) error {
 	return err
 }
 
-// anyWhole says whether any line behind the first is a whole write.
+// anyWhole says whether there is a whole write in what begins with a bad line: on a line behind it, or on the same one with
+// more than a lost end of line behind.
 func anyWhole(b []byte) bool {
 	lines := bytes.Split(b, []byte("\n"))
+	if len(lines[0]) > 9 {
+		d := json.NewDecoder(bytes.NewReader(lines[0][9:]))
+		var first json.RawMessage
+		end := 9
+		if d.Decode(&first) == nil {
+			end += int(d.InputOffset())
+		}
+		if end+1 < len(lines[0]) && whole(lines[0][:end]) {
+			return true
+		}
+	}
 	for _, l := range lines[1:] {
 		if whole(l) {
 			return true

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -345,7 +346,10 @@ func (s *State) Remove() error {
 		}
 	}
 	if err == nil {
-		err = os.RemoveAll(s.o.Folder)
+		err = errors.Join(os.Remove(s.lock.path), os.Remove(s.o.Folder))
+		if errors.Is(err, syscall.ENOTEMPTY) { // with its lock gone, the folder is free: another process has begun in it
+			err = nil
+		}
 	}
 	if err == nil {
 		err = syncFolder(filepath.Dir(s.o.Folder))
