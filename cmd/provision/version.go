@@ -87,7 +87,7 @@ func (a *app) explainCommand() *cobra.Command {
 			if !ok {
 				return diag.New(diag.BadFlags, "There is no error with the ID %q.", args[0]).Next("List all:", "provision explain")
 			}
-			_, err := fmt.Fprintf(a.out, "%s (%s)\n\n%s\n", entry.Summary, entry.ID, text)
+			_, err := fmt.Fprintf(a.out, "%s (%s)\n\n%s", entry.Summary, entry.ID, diag.Text{Width: a.columns(a.out)}.Prose(text))
 			return err
 		},
 	}

@@ -150,6 +150,9 @@ func squeeze(before, marked, after string, room int) (string, string, string) {
 	return before, marked, after
 }
 
+// Prose returns text of several paragraphs wrapped, as Explain returns it.
+func (t Text) Prose(text string) string { return strings.Join(t.prose(text), "\n") }
+
 // prose writes paragraphs, wrapped.
 func (t Text) prose(text string) []string {
 	var blocks []string

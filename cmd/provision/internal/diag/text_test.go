@@ -179,6 +179,22 @@ func TestTextBoundsOutput(t *testing.T) {
 	}
 }
 
+func TestProse(t *testing.T) {
+	_, text, _ := Explain("syntax-error")
+	got := Text{Width: 50}.Prose(text)
+	if a, b := strings.Fields(got), strings.Fields(text); !reflect.DeepEqual(a, b) {
+		t.Errorf("words changed: %q, %q", a, b)
+	}
+	if n := strings.Count(got, "\n\n"); n != 1 {
+		t.Errorf("%d paragraphs, want 2:\n%s", n+1, got)
+	}
+	for line := range strings.Lines(got) {
+		if columns(line)-1 > 50 {
+			t.Errorf("%d columns: %q", columns(line)-1, line)
+		}
+	}
+}
+
 func TestUseColour(t *testing.T) {
 	for _, test := range []struct {
 		terminal bool
