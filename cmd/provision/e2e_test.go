@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -126,6 +127,24 @@ func (r *rig) diagnose() {
 	r.t.Logf("cluster:\n%s", tail(o, 60))
 }
 
+// A lockedBuffer may be read while a program writes to it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 func tail(s string, n int) string {
 	ls := strings.Split(s, "\n")
 	return strings.Join(ls[max(0, len(ls)-n):], "\n")
@@ -229,7 +248,7 @@ func TestE2E(t *testing.T) {
 			name string
 			do   func(*rig)
 		}{
-			{"apply", (*rig).partApply}, {"use", (*rig).partUse}, {"autoscale", (*rig).partAutoscale}, {"labels", (*rig).partLabels},
+			{"trouble", (*rig).partTrouble}, {"clean", (*rig).partDestroy}, {"apply", (*rig).partApply}, {"use", (*rig).partUse}, {"autoscale", (*rig).partAutoscale}, {"labels", (*rig).partLabels},
 			{"scale", (*rig).partScale}, {"kill", (*rig).partKill}, {"power", (*rig).partPower}, {"memory", (*rig).partMemory}, {"destroy", (*rig).partDestroy},
 		}
 		for _, p := range parts {
@@ -525,7 +544,7 @@ func (r *rig) powerOff(node string) {
 	if err := syscall.Kill(s.Init.PID, syscall.SIGKILL); err != nil {
 		r.t.Fatal(err)
 	}
-	r.eventually("the machine is stopped", 10*time.Second, func() (bool, string) {
+	r.eventually("the machine is stopped", 40*time.Second, func() (bool, string) {
 		o, e, _ := r.try(time.Minute, "plan", r.file)
 		return strings.Contains(o, "stopped"), o + e
 	})
