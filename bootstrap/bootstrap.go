@@ -39,7 +39,6 @@ type Target struct {
 	report  func(Event)
 	phase   string
 	changed bool // a phase did something, so what the facts say of the node's state is old
-	renewed bool // the node agent on the machine was replaced, the one that runs is the old one
 }
 
 // Install returns the phases that put everything on a machine and start it: containerd on every node, and on a
@@ -95,7 +94,7 @@ func Check(ctx context.Context, t *Target, phases []Phase) ([]string, error) {
 func (t *Target) begin(report func(Event)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.facts, t.report, t.phase, t.changed, t.renewed = nil, report, "", false, false
+	t.facts, t.report, t.phase, t.changed = nil, report, "", false
 }
 
 func (t *Target) run(ctx context.Context, p Phase) error {

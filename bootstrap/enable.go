@@ -16,23 +16,14 @@ func enable() Phase {
 			if err != nil {
 				return false, err
 			}
-			sum, err := t.Programs.Agent.Sum()
-			return f.Enabled && f.Status != nil && !t.renewed && f.Agent == sum, err
+			return f.Enabled && f.Status != nil && !f.Stale, nil
 		},
 		Do: func(ctx context.Context, t *Target) error {
-			f, err := t.gather(ctx)
-			if err != nil {
-				return err
-			}
-			line := ssh.Quote(templates.AgentPath, "enable")
-			if t.renewed && f.Status != nil {
-				line += " && " + ssh.Quote(templates.AgentPath, "restart", "node-agent")
-			}
-			if _, err := t.Host.Run(ctx, ssh.Command{Line: line}); err != nil {
+			// An agent that was replaced while it ran is started anew by this too.
+			if _, err := t.Host.Run(ctx, ssh.Command{Line: ssh.Quote(templates.AgentPath, "enable")}); err != nil {
 				return t.inWords(ctx, named(err, "node-agent enable"))
 			}
-			t.change(func(f *Facts) { f.Enabled = true })
-			t.renewed = false
+			t.change(func(f *Facts) { f.Enabled, f.Stale = true, false })
 			return nil
 		},
 	}

@@ -34,6 +34,7 @@ type Facts struct {
 	Skew        time.Duration  // of the machine's clock against ours, at least; 0 if within what can be measured
 
 	Agent   string            // SHA-256 of the node agent; "" if it is not there
+	Stale   bool              // a node agent runs whose program was replaced
 	Bundles []string          // IDs of bundles that are unpacked
 	Current string            // ID of the bundle in use
 	Enabled bool              // the init system knows the node agent
@@ -110,6 +111,8 @@ func (f *Facts) set(key, value string, sent, got time.Time) (err error) {
 		f.Bundles = append(f.Bundles, value)
 	case "current":
 		f.Current = value
+	case "stale":
+		f.Stale = true
 	case "enabled":
 		f.Enabled = true
 	case "joined":

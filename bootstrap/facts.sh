@@ -41,7 +41,8 @@ for p; do
 	[ ! -f "$p" ] || say file "$(sha256sum <"$p" | cut -c1-64) $p"
 done
 if [ -S /run/provision/agent.sock ]; then
-	s=$(/usr/local/bin/node-agent status --json 2>/dev/null) && say status "$s"
+	s=$(/usr/local/bin/node-agent status --json 2>/dev/null) && say status "$(echo "$s" | tr '\n' ' ')"
+	if ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q 'bin/node-agent (deleted)'; then say stale 1; fi
 fi
 echo --
 [ ! -f /etc/provision/node.json ] || cat /etc/provision/node.json

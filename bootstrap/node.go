@@ -51,13 +51,15 @@ func Status(ctx context.Context, h ssh.Host) (templates.Status, error) {
 // is no node is left as it is.
 func Reset(ctx context.Context, h ssh.Host) error {
 	const script = `a=` + templates.AgentPath + ` unit=` + templates.UnitPath + `
+if [ -x $a ]; then $a reset || exit; fi
 if [ -e $unit ]; then
 	systemctl disable --now node-agent.service || exit
 	rm -f $unit && systemctl daemon-reload || exit
 fi
-rm -rf ` + templates.ServiceDir + `
-if [ -x $a ]; then $a reset || exit; fi
-rm -rf $a $a.part /var/lib/provision /etc/provision ` + templates.BundleDir
+rm -rf ` + templates.ServiceDir + ` $a $a.part /etc/provision
+rm -rf ` + templates.BundleDir + `/* /var/lib/provision/* # either may be a mount
+rmdir ` + templates.BundleDir + ` /var/lib/provision 2>/dev/null
+exit 0`
 	if _, err := h.Run(ctx, ssh.Command{Line: script}); err != nil {
 		return named(err, "node-agent reset")
 	}

@@ -68,7 +68,7 @@ func (t *Target) noteAgent() error {
 		return err
 	}
 	t.change(func(f *Facts) {
-		t.renewed = f.Agent != sum
+		f.Stale = f.Stale || f.Agent != sum
 		f.Agent = sum
 	})
 	return nil

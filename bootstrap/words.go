@@ -13,7 +13,11 @@ import (
 // patience is how long a machine on which something failed gets to say more about it.
 const patience = 10 * time.Second
 
-// inWords adds to the error of a phase that started something the last lines of the logs of what does not run.
+// enoughWords is how many lines of a failed command say more than that it failed.
+const enoughWords = 3
+
+// inWords adds to the error of a phase that started something the last lines of the logs of what does not run, unless the
+// command told them itself.
 func (t *Target) inWords(ctx context.Context, err error) error {
 	var exit *ssh.ExitError
 	if !errors.As(err, &exit) || ctx.Err() != nil {
@@ -21,7 +25,11 @@ func (t *Target) inWords(ctx context.Context, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return &HostError{Host: t.Node.Name, Err: err, Output: append(lastLines(exit.Stderr), hostWords(ctx, t.Host)...)}
+	words := lastLines(exit.Stderr)
+	if len(words) < enoughWords {
+		words = append(words, hostWords(ctx, t.Host)...)
+	}
+	return &HostError{Host: t.Node.Name, Err: err, Output: words}
 }
 
 // hostWords returns the last log lines of the processes that fail on a node, or of the node agent if it does not answer.

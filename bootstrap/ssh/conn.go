@@ -24,14 +24,16 @@ type conn struct {
 	net    *heardConn
 	slots  chan struct{} // one element per open session
 	done   chan struct{} // closed when the connection has ended
-	rtt    atomic.Int64  // of the last keep-alive, in nanoseconds; 0 before the first
+	rtt    atomic.Int64  // shortest round trip so far, in nanoseconds
 
 	once  sync.Once
 	cause error // set before done is closed
 }
 
-func newConn(client *gossh.Client, nc *heardConn, o Options) *conn {
+// newConn watches over a connection that took the time dialed to be accepted.
+func newConn(client *gossh.Client, nc *heardConn, o Options, dialed time.Duration) *conn {
 	c := &conn{client: client, net: nc, slots: make(chan struct{}, maxSessions), done: make(chan struct{})}
+	c.rtt.Store(int64(dialed))
 	go func() { c.end(client.Wait()) }()
 	go c.watch(o.KeepAlive)
 	return c
@@ -91,11 +93,14 @@ func (c *conn) ping() <-chan struct{} {
 		if _, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil); err != nil {
 			return // the connection has ended
 		}
-		c.rtt.Store(int64(time.Since(start)))
+		c.rtt.Store(min(c.rtt.Load(), int64(time.Since(start))))
 		close(answer)
 	}()
 	return answer
 }
+
+// distance is the shortest round trip so far. A busy computer makes it longer than it is.
+func (c *conn) distance() time.Duration { return time.Duration(c.rtt.Load()) }
 
 // session opens a session when fewer than the most allowed are open. release is to be called after its end.
 func (c *conn) session(ctx context.Context) (s *gossh.Session, release func(), err error) {

@@ -72,11 +72,12 @@ func final(err error) bool {
 func dialOnce(ctx context.Context, o Options, known hostKeys, limit time.Duration) (*conn, error) {
 	dctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	start := time.Now()
 	nc, err := o.Through.Dial(dctx, "tcp", o.Addr)
 	if err != nil {
 		return nil, err
 	}
-	h := &handshake{o: o, known: known, conn: &heardConn{Conn: nc}}
+	h := &handshake{o: o, known: known, conn: &heardConn{Conn: nc}, dialed: time.Since(start)}
 	h.conn.note()
 	return h.do(ctx)
 }
@@ -86,6 +87,8 @@ type handshake struct {
 	o     Options
 	known hostKeys
 	conn  *heardConn
+
+	dialed time.Duration // that the connection took to be accepted
 
 	timer   *time.Timer
 	late    atomic.Bool // the timer went off
@@ -107,7 +110,7 @@ func (h *handshake) do(ctx context.Context) (*conn, error) {
 		}
 		return nil, h.classify(err)
 	}
-	return newConn(gossh.NewClient(c, chans, reqs), h.conn, h.o), nil
+	return newConn(gossh.NewClient(c, chans, reqs), h.conn, h.o, h.dialed), nil
 }
 
 func (h *handshake) config() *gossh.ClientConfig {

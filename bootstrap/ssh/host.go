@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 )
 
 var errClosed = errors.New("the host was closed")
@@ -83,6 +82,3 @@ func (h *host) Close() error {
 	h.conn.end(errClosed)
 	return nil
 }
-
-// rtt is how long the machine took to answer lately; 0 if that is not known.
-func (c *conn) roundTrip() time.Duration { return time.Duration(c.rtt.Load()) }

@@ -387,8 +387,8 @@ func TestSudo(t *testing.T) {
 		t.Errorf("as the user: got %q, %v", res.Stdout, err)
 	}
 	for words, password := range map[string]bool{
-		"sudo: a password is required":                true,
-		"admin is not in the sudoers file.":           false,
+		"sudo: a password is required":                 true,
+		"admin is not in the sudoers file.":            false,
 		"sudo: sorry, you must have a tty to run sudo": false,
 	} {
 		s.Fail(sshtest.Faults{Sudo: words})

@@ -2,9 +2,6 @@ package ssh_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -18,38 +15,34 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 )
 
-// lockedKey writes an encrypted private key to a file.
-func lockedKey(t *testing.T, passphrase string) (path string, public gossh.PublicKey) {
+// Private keys for tests only. The passphrase of the first is "open sesame".
+const (
+	locked = "testdata/locked"
+	other  = "testdata/other"
+)
+
+// publicKey reads the public half of a key.
+func publicKey(t *testing.T, path string) gossh.PublicKey {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+	b, err := os.ReadFile(path + ".pub")
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, err := gossh.MarshalPrivateKeyWithPassphrase(key, "test", []byte(passphrase))
+	k, _, _, _, err := gossh.ParseAuthorizedKey(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path = filepath.Join(t.TempDir(), "id_ed25519")
-	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	signer, err := gossh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path, signer.PublicKey()
+	return k
 }
 
 // TestPassphrase shows that a passphrase is asked for once, only for the key that is accepted, and that the person may
 // take longer than a handshake.
 func TestPassphrase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		right, public := lockedKey(t, "open sesame")
-		wrong, _ := lockedKey(t, "other")
-		s := sshtest.New(sshtest.Options{Keys: []gossh.PublicKey{public}})
+		s := sshtest.New(sshtest.Options{Keys: []gossh.PublicKey{publicKey(t, locked)}})
 		var asked []string
 		o := options(t, s)
-		o.Keys = newKeys(t, ssh.KeyOptions{Files: []string{wrong, right}, Passphrase: func(path string) ([]byte, error) {
+		o.Keys = newKeys(t, ssh.KeyOptions{Files: []string{other, locked}, Passphrase: func(path string) ([]byte, error) {
 			asked = append(asked, path)
 			time.Sleep(time.Minute)
 			return []byte([]string{"a typo", "open sesame"}[len(asked)-1]), nil
@@ -57,20 +50,19 @@ func TestPassphrase(t *testing.T) {
 		for range 3 {
 			dial(t, o).Close()
 		}
-		if len(asked) != 2 || asked[0] != right || asked[1] != right {
-			t.Errorf("asked for %v, want twice for %s", asked, right)
+		if len(asked) != 2 || asked[0] != locked || asked[1] != locked {
+			t.Errorf("asked for %v, want twice for %s", asked, locked)
 		}
 		s.Close()
 	})
 }
 
 func TestPassphraseWrong(t *testing.T) {
-	path, public := lockedKey(t, "open sesame")
-	s := sshtest.New(sshtest.Options{Keys: []gossh.PublicKey{public}})
+	s := sshtest.New(sshtest.Options{Keys: []gossh.PublicKey{publicKey(t, locked)}})
 	defer s.Close()
 	asked := 0
 	o := options(t, s)
-	o.Keys = newKeys(t, ssh.KeyOptions{Files: []string{path}, Passphrase: func(string) ([]byte, error) {
+	o.Keys = newKeys(t, ssh.KeyOptions{Files: []string{locked}, Passphrase: func(string) ([]byte, error) {
 		asked++
 		return []byte("no"), nil
 	}})
@@ -81,7 +73,6 @@ func TestPassphraseWrong(t *testing.T) {
 }
 
 func TestKeysFail(t *testing.T) {
-	locked, _ := lockedKey(t, "x")
 	junk := filepath.Join(t.TempDir(), "junk")
 	if err := os.WriteFile(junk, []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)

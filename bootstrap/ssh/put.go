@@ -23,7 +23,7 @@ var (
 const (
 	tailSize = 1 << 20              // bytes at the end of a partial upload that are compared
 	maxTries = 5                    // of an upload of which nothing new arrives
-	farAway  = 2 * time.Millisecond // round trip above which compressing takes less time than it saves
+	farAway  = 5 * time.Millisecond // round trip above which compressing takes less time than it saves
 )
 
 // Put makes files be there.
@@ -133,7 +133,7 @@ func (h *host) send(ctx context.Context, f File, at remains) error {
 	if err != nil {
 		return err
 	}
-	packed := at.gzip == 1 && f.Source.worthPacking() && conn.roundTrip() >= farAway
+	packed := at.gzip == 1 && f.Source.worthPacking() && conn.distance() >= farAway
 	body, err := newBody(f, offset, packed)
 	if err != nil {
 		return err
@@ -247,10 +247,6 @@ func (b *body) count(r io.Reader) io.Reader {
 		return n, err
 	})
 }
-
-type readFunc func([]byte) (int, error)
-
-func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()

@@ -106,13 +106,10 @@ func TestPut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			latency := time.Duration(0)
 			if name == "packed" {
-				latency = 3 * time.Millisecond
+				latency = 6 * time.Millisecond
 			}
 			eachMachine(t, sshtest.Options{Latency: latency}, func(t *testing.T, m *machine) {
 				h := dial(t, options(t, m.Server))
-				if latency > 0 {
-					time.Sleep(4 * latency) // the first keep-alive tells how far away the machine is
-				}
 				var last, total int64
 				f := ssh.File{Path: m.path, Mode: 0o755, Source: ssh.FromBytes(content), Progress: func(d, t int64) {
 					if d < last {
@@ -232,7 +229,6 @@ func TestPutCut(t *testing.T) {
 			}
 			eachMachine(t, sshtest.Options{Latency: latency}, func(t *testing.T, m *machine) {
 				h := dial(t, options(t, m.Server))
-				time.Sleep(4 * latency)
 				m.Fail(sshtest.Faults{CutAfter: at})
 				if err := h.Put(context.Background(), ssh.File{Path: m.path, Mode: 0o644, Source: ssh.FromBytes(content)}); err != nil {
 					t.Fatalf("cut at %d: %v", at, err)
@@ -329,8 +325,10 @@ func TestPutNeedsSha256sum(t *testing.T) {
 	s := sshtest.New(sshtest.Options{Shell: true})
 	defer s.Close()
 	t.Setenv("PATH", t.TempDir())
-	if err := os.Symlink("/bin/sh", filepath.Join(os.Getenv("PATH"), "sh")); err != nil {
-		t.Fatal(err)
+	for link, to := range map[string]string{"sh": "/bin/sh", "env": "/usr/bin/env"} {
+		if err := os.Symlink(to, filepath.Join(os.Getenv("PATH"), link)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	err := dial(t, options(t, s)).Put(context.Background(), ssh.File{Path: "/f", Source: ssh.FromBytes(nil)})
 	if err == nil || !strings.HasSuffix(err.Error(), "look for /f: exit status 127: sha256sum is missing") {

@@ -3,6 +3,7 @@ package ssh
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,8 @@ func (h *host) Run(ctx context.Context, c Command) (Result, error) {
 	defer s.Close()
 	out := newOutput(c)
 	s.Stdout, s.Stderr = &out.stdout, &out.stderr
-	err = h.start(ctx, s, c)
+	r := &running{h: h, conn: conn, s: s, c: c, mark: rand.Text()}
+	err = r.run(ctx)
 	res, words := out.result()
 	if err == nil {
 		return res, nil
@@ -60,22 +62,31 @@ func (h *host) session(ctx context.Context) (*gossh.Session, func(), *conn, erro
 	}
 }
 
-// start runs the command in the session until it ends or the context does, and leaves the rest to explain.
-func (h *host) start(ctx context.Context, s *gossh.Session, c Command) error {
+// running is a command in its session.
+type running struct {
+	h    *host
+	conn *conn
+	s    *gossh.Session
+	c    Command
+	mark string // in the environment of all that the command starts
+}
+
+// run runs the command until it ends or the context does, and leaves the meaning of the error to explain.
+func (r *running) run(ctx context.Context) error {
 	done := make(chan error, 1)
-	go func() { done <- h.perform(s, c) }()
+	go func() { done <- r.perform(ctx) }()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
 	}
-	go s.Signal(gossh.SIGTERM) // sending blocks on a connection that hangs
+	go r.kill() // sending blocks on a connection that hangs
 	select {
 	case <-done:
 		return context.Cause(ctx)
 	case <-time.After(farewell / 2):
 	}
-	go s.Close()
+	go r.s.Close()
 	select {
 	case <-done:
 	case <-time.After(farewell / 2):
@@ -83,37 +94,49 @@ func (h *host) start(ctx context.Context, s *gossh.Session, c Command) error {
 	return context.Cause(ctx)
 }
 
-func (h *host) perform(s *gossh.Session, c Command) error {
-	in, err := s.StdinPipe()
+func (r *running) perform(ctx context.Context) error {
+	in, err := r.s.StdinPipe()
 	if err != nil {
 		return err
 	}
-	if c.TTY != nil {
-		if err := s.RequestPty(c.TTY.Term, c.TTY.Height, c.TTY.Width, gossh.TerminalModes{}); err != nil {
+	if t := r.c.TTY; t != nil {
+		if err := r.s.RequestPty(t.Term, t.Height, t.Width, gossh.TerminalModes{}); err != nil {
 			return err
 		}
 		stop := make(chan struct{})
 		defer close(stop)
-		go resize(s, c.TTY, stop)
+		go resize(r.s, t, stop)
 	}
-	if err := s.Start(h.line(c)); err != nil {
+	if err := r.s.Start(r.line()); err != nil {
 		return err
 	}
-	go feed(in, c.Stdin)
-	return s.Wait()
+	go feed(ctx, in, r.c.Stdin)
+	return r.s.Wait()
 }
 
-// feed sends the input. Its errors say only that the command has stopped reading, which Wait tells better.
-func feed(in io.WriteCloser, r io.Reader) {
+// feed sends the input. Its errors say only that the command has stopped reading, which Wait tells better. When the
+// context has ended, the input does not: the command must not take a part of it for the whole.
+func feed(ctx context.Context, in io.WriteCloser, r io.Reader) {
 	if r != nil {
-		io.CopyBuffer(onlyWriter{in}, onlyReader{r}, make([]byte, chunk))
+		read := func(p []byte) (int, error) {
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+			return r.Read(p)
+		}
+		io.CopyBuffer(onlyWriter{in}, readFunc(read), make([]byte, chunk))
 	}
-	in.Close()
+	if ctx.Err() == nil {
+		in.Close()
+	}
 }
 
-// onlyWriter and onlyReader hide the methods by which io.CopyBuffer would not use its buffer.
+// onlyWriter hides the method by which io.CopyBuffer would not use its buffer.
 type onlyWriter struct{ io.Writer }
-type onlyReader struct{ io.Reader }
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 func resize(s *gossh.Session, t *TTY, stop <-chan struct{}) {
 	for {
@@ -129,16 +152,40 @@ func resize(s *gossh.Session, t *TTY, stop <-chan struct{}) {
 	}
 }
 
+// markName is the variable that marks the processes of a command.
+const markName = "PROVISION_RUN"
+
 // line is what the user's login shell, whichever that is, gets to read.
-func (h *host) line(c Command) string {
-	switch {
-	case c.Login:
-		return c.Line
-	case h.o.Sudo:
-		return "exec env LC_ALL=C sudo -n -- sh -c " + Quote(c.Line)
-	default:
-		return "exec sh -c " + Quote(c.Line)
+func (r *running) line() string {
+	if r.c.Login {
+		return r.c.Line
 	}
+	return r.h.asRoot(r.c.Line, markName+"="+r.mark)
+}
+
+// asRoot makes a line for the login shell of a line for sh, with a variable in its environment.
+func (h *host) asRoot(line, variable string) string {
+	sudo := ""
+	if h.o.Sudo {
+		sudo = "LC_ALL=C sudo -n -- env "
+	}
+	return "exec env " + sudo + variable + " sh -c " + Quote(line)
+}
+
+// kill ends the command and what it has started. OpenSSH passes signals on only for users other than root, and not to
+// what sudo has started; so the processes are also looked for by their mark.
+func (r *running) kill() {
+	r.s.Signal(gossh.SIGTERM)
+	if r.c.Login {
+		return
+	}
+	s, err := r.conn.client.NewSession()
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	const script = `for p in $(grep -la MARK /proc/[0-9]*/environ 2>/dev/null); do p=${p%/environ}; kill -TERM "${p#/proc/}" 2>/dev/null; done`
+	s.Run(r.h.asRoot(strings.Replace(script, "MARK", r.mark, 1), markName+"_END=1"))
 }
 
 // explain gives the error of a command its type.

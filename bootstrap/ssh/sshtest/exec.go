@@ -97,6 +97,9 @@ func (s *Server) run(e *Exec, line string) int {
 		return 1
 	}
 	args := e.Args
+	if strings.Contains(line, "PROVISION_RUN_END=") {
+		return 0 // the end of a command's context, of which its signal has told already
+	}
 	if len(args) > 3 && args[0] == "sh" && args[1] == "-c" {
 		args = args[3:]
 	}
@@ -161,14 +164,13 @@ func (c *cutter) Read(p []byte) (int, error) {
 	return n, io.ErrUnexpectedEOF
 }
 
-// unwrap returns the command line inside what package ssh sends, and whether sudo is to run it.
+// unwrap returns the command line inside what package ssh sends, and whether sudo is to run it:
+//
+//	exec env [LC_ALL=C sudo -n -- env] VARIABLE=VALUE sh -c LINE
 func unwrap(line string) (inner string, sudo bool) {
 	w := Words(line)
-	switch {
-	case len(w) == 9 && w[0] == "exec" && w[3] == "sudo":
-		return w[8], true
-	case len(w) == 4 && w[0] == "exec" && w[1] == "sh":
-		return w[3], false
+	if n := len(w); n >= 6 && w[0] == "exec" && w[1] == "env" && w[n-3] == "sh" && w[n-2] == "-c" {
+		return w[n-1], w[3] == "sudo"
 	}
 	return line, false
 }
