@@ -43,15 +43,16 @@ func (r *rig) partTrouble() {
 		r.t.Fatal(err)
 	}
 	r.refused(2, []string{"--bundle", "/nonexistent.tar.zst"}, "Bundle not found", "make build")
-	r.damaged(func(b []byte) []byte { return b[:1000] }, "Bundle is cut short")
-	r.damaged(func(b []byte) []byte { return b[:len(b)/2] }, "Bundle is cut short")
-	r.damaged(func(b []byte) []byte { b[len(b)/2] ^= 0xff; return b }, "Bundle is damaged")
+	r.damaged(2, func(b []byte) []byte { return b[:1000] }, "Bundle is cut short")
+	r.damaged(1, func(b []byte) []byte { return b[:len(b)/2] }, "Bundle is cut short")
+	r.damaged(1, func(b []byte) []byte { b[len(b)/2] ^= 0xff; return b }, "Bundle is damaged")
 	r.interrupt()
 	r.machineDies()
 }
 
-// damaged tries a bundle that was changed on its way here.
-func (r *rig) damaged(spoil func([]byte) []byte, words string) {
+// damaged tries a bundle that was changed on its way here. What is wrong with its beginning is seen before anything is
+// touched, the rest by the machines.
+func (r *rig) damaged(code int, spoil func([]byte) []byte, words string) {
 	r.t.Helper()
 	b, err := os.ReadFile(filepath.Join(r.bin, "bundle-linux-amd64.tar.zst"))
 	if err != nil {
@@ -62,7 +63,6 @@ func (r *rig) damaged(spoil func([]byte) []byte, words string) {
 		r.t.Fatal(err)
 	}
 	defer os.Remove(bad)
-	code := 1
 	r.refused(code, []string{"--bundle", bad}, words)
 }
 
