@@ -134,7 +134,7 @@ func machineFields(want providers.MachineSpec, have providers.Machine) []Field {
 	}
 	diff("machine", have.Type, want.Type)
 	diff("image", have.Image, want.Image)
-	diff("zone", have.Zone, want.Zone)
+	diff("zones", have.Zone, want.Zone)
 	if want.DiskGiB != 0 {
 		diff("disk", strconv.Itoa(have.DiskGiB), strconv.Itoa(want.DiskGiB))
 	}
