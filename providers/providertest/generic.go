@@ -7,8 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/provisionhq/provision/providers"
 )
@@ -27,9 +25,9 @@ func generic[S providers.Described, O providers.Identified](n providers.Noun, of
 		c("list", "List must return each of the owner's objects once and as Get has it, because the plan is made from it alone.", (*kind[S, O]).tryList),
 		c("sorted", "List must be sorted by name, because the same world must give the same plan.", (*kind[S, O]).trySorted),
 		c("owners", "Owner and name are the identity: List must never return another owner's object, and two owners may use one name, because many clusters live side by side at one vendor.", (*kind[S, O]).tryOwners),
+		c("tags", "The spec's tags must come back from Get and List exactly, and the contract's own not among them, because plans compare them.", (*kind[S, O]).tryTags),
 		c("exists", "Create with the same owner and name must return Exists and the same ID, because a run that lost the answer finds its object that way.", (*kind[S, O]).tryExists),
 		c("exists-unchanged", "Create with the same owner and name must leave the object as it is, because only Update changes things, after a plan that showed it.", (*kind[S, O]).tryExistsUnchanged),
-		c("tags", "The spec's tags must come back from Get and List exactly, and the contract's own not among them, because plans compare them.", (*kind[S, O]).tryTags),
 		c("names", "An owner or a name that is no DNS label must return Invalid and make nothing, because names become host names and tags.", (*kind[S, O]).tryNames),
 		c("concurrent", "Creates of one name at the same time must make one object and all return it, because two doors to one vendor know nothing of each other.", (*kind[S, O]).tryConcurrent),
 		c("cancelled", "A call whose context ends must return the context's error soon and leave what Create completes later, because people press Ctrl-C.", (*kind[S, O]).tryCancelled),
@@ -270,125 +268,6 @@ func (k *kind[S, O]) tryNames(ctx context.Context, s *suite) error {
 	return nil
 }
 
-func (k *kind[S, O]) tryConcurrent(ctx context.Context, s *suite) error {
-	const callers = 4
-	spec, err := k.spec(ctx, s.owner, k.name("d-race"))
-	if err != nil {
-		return unmet("a spec", err)
-	}
-	var objects [callers]O
-	var errs [callers]error
-	var wg sync.WaitGroup
-	for i := range callers {
-		wg.Go(func() { objects[i], errs[i] = k.objects().Create(ctx, clone(spec)) })
-	}
-	wg.Wait()
-	ids := map[providers.ID]bool{}
-	for i, err := range errs {
-		if err != nil && providers.KindOf(err) != providers.Exists {
-			return fmt.Errorf("one of %d Creates at the same time: %w", callers, err)
-		}
-		ids[objects[i].GetMeta().ID] = true
-	}
-	there, err := k.listed(ctx, s.owner, spec.Key().Name)
-	if err != nil {
-		return err
-	}
-	for _, o := range there {
-		ids[o.GetMeta().ID] = true
-	}
-	if len(there) != 1 || len(ids) != 1 {
-		return fmt.Errorf("%d Creates at the same time returned the IDs %v, and List has %d objects of the name, want one",
-			callers, slices.Sorted(maps.Keys(ids)), len(there))
-	}
-	k.spares = append(k.spares, there[0])
-	return nil
-}
-
-// soon is how long a call may go on after its context has ended.
-const soon = 5 * time.Second
-
-func (k *kind[S, O]) tryCancelled(ctx context.Context, s *suite) error {
-	m, err := k.of(ctx, s.owner)
-	if err != nil {
-		return err
-	}
-	spec, err := k.spec(ctx, s.owner, k.name("f-cut"))
-	if err != nil {
-		return unmet("a spec", err)
-	}
-	id := m.got.GetMeta().ID
-	calls := map[string]func(context.Context) error{
-		"Create": func(ctx context.Context) error { _, err := k.objects().Create(ctx, clone(spec)); return err },
-		"Get":    func(ctx context.Context) error { _, err := k.objects().Get(ctx, id); return err },
-		"List":   func(ctx context.Context) error { _, err := k.objects().List(ctx, s.owner); return err },
-	}
-	for _, name := range slices.Sorted(maps.Keys(calls)) {
-		if err := cutOff(ctx, 0, calls[name]); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	if err := cutOff(ctx, m.took/3+time.Microsecond, calls["Create"]); err != nil {
-		return fmt.Errorf("Create: %w", err)
-	}
-	return k.completes(ctx, spec)
-}
-
-// cutOff makes a call whose context ends after a while; at once, and the call must fail, if that is 0.
-func cutOff(ctx context.Context, after time.Duration, call func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if after == 0 {
-		cancel()
-	}
-	done := make(chan error, 1)
-	go func() { done <- call(ctx) }()
-	select {
-	case err := <-done:
-		return endOf(ctx, after, err)
-	case <-time.After(after):
-		cancel()
-	}
-	select {
-	case err := <-done:
-		return endOf(ctx, after, err)
-	case <-time.After(soon):
-		return fmt.Errorf("it has not returned %s after its context ended", soon)
-	}
-}
-
-func endOf(ctx context.Context, after time.Duration, err error) error {
-	switch {
-	case err == nil && after > 0, ctx.Err() == nil: // it was faster
-		return nil
-	case err == nil:
-		return errors.New("it succeeded though its context had ended")
-	case !errors.Is(err, context.Canceled):
-		return fmt.Errorf("its context ended and it returned %w, which does not wrap the context's error", err)
-	}
-	return nil
-}
-
-// completes makes sure that Create makes one complete object out of whatever is there, and keeps it as a spare.
-func (k *kind[S, O]) completes(ctx context.Context, spec S) error {
-	o, err := k.objects().Create(ctx, clone(spec))
-	if err != nil && providers.KindOf(err) != providers.Exists {
-		return fmt.Errorf("Create after one that was cut off: %w", err)
-	}
-	if err := k.same(spec, o); err != nil {
-		return fmt.Errorf("Create after one that was cut off: %w", err)
-	}
-	there, err := k.listed(ctx, spec.Key().Owner, spec.Key().Name)
-	if err != nil {
-		return err
-	}
-	if len(there) != 1 || there[0].GetMeta().Partial || there[0].GetMeta().ID != o.GetMeta().ID {
-		return fmt.Errorf("Create after one that was cut off left %d objects, want one that is complete: %+v", len(there), there)
-	}
-	k.spares = append(k.spares, o)
-	return nil
-}
-
 func (k *kind[S, O]) tryDelete(ctx context.Context, s *suite) error {
 	o, err := k.spare(ctx, s.owner)
 	if err != nil {
@@ -434,10 +313,11 @@ func (k *kind[S, O]) tryFresh(ctx context.Context, s *suite) error {
 	if err != nil {
 		return unmet("an object of a name that was used before", err)
 	}
-	k.gone, k.spares = nil, append(k.spares, m.got)
+	k.gone = nil
 	if id := m.got.GetMeta().ID; id == old.GetMeta().ID {
 		return fmt.Errorf("the new object has the ID of the old one, %s", id)
 	}
+	k.spares = append(k.spares, m.got)
 	return nil
 }
 

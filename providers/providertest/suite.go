@@ -176,6 +176,12 @@ func (k *kind[S, O]) clean(ctx context.Context, owner providers.Owner) error {
 			err = errors.Join(err, k.objects().Delete(ctx, m.ID))
 		}
 	}
+	if err != nil {
+		return err
+	}
+	if all, err = k.objects().List(ctx, owner); err == nil && len(all) > 0 {
+		err = fmt.Errorf("%d %ss of %s are left", len(all), k.noun, owner)
+	}
 	return err
 }
 

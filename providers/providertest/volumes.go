@@ -102,7 +102,9 @@ func attached(try func(ctx context.Context, s *suite, v providers.Volume, here, 
 		defer func() {
 			_ = s.Provider.Volumes().Detach(ctx, v.ID, other.ID)
 			_ = s.Provider.Volumes().Detach(ctx, v.ID, m.got.ID)
-			s.volumes.spares = append(s.volumes.spares, v)
+			if _, err := s.Provider.Volumes().Get(ctx, v.ID); err == nil {
+				s.volumes.spares = append(s.volumes.spares, v)
+			}
 		}()
 		return try(ctx, s, v, other, m.got)
 	}
