@@ -61,7 +61,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestConformanceOfTwoProcesses runs the suite with each call made by another one of two Fakes over one file.
+// TestConformanceOfTwoProcesses runs the suite with machines read through another Fake than the one that makes them,
+// over one file.
 func TestConformanceOfTwoProcesses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud")
 	both := []*fake.Fake{open(t, path, fake.Options{}), open(t, path, fake.Options{})}
@@ -73,7 +74,7 @@ func TestConformanceOfTwoProcesses(t *testing.T) {
 	})
 }
 
-// alternating uses the networks of one and everything else of the other.
+// alternating makes everything with one Fake and reads machines with the other.
 type alternating struct {
 	providers.Provider
 	both []*fake.Fake
