@@ -168,12 +168,20 @@ type fields[S, O any] struct {
 	plain func(*O) // what it did not
 }
 
+// A breaker makes a broken provider of a way to replace verbs of one kind.
+type breaker[S, O any] func(rule string, replace func(next providers.Objects[S, O], x *Fixture) twist[S, O]) broken
+
 // brokenKind breaks the rules that every kind has.
 func brokenKind[S providers.Described, O providers.Identified](n providers.Noun, apply func(*patched, twist[S, O]),
 	of func(*patched) providers.Objects[S, O], f fields[S, O]) []broken {
-	b := func(name string, make func(next providers.Objects[S, O], x *Fixture) twist[S, O]) broken {
-		return broken{rule: string(n) + "/" + name, spoil: func(x *Fixture, p *patched) { apply(p, make(of(p), x)) }}
+	b := func(name string, replace func(next providers.Objects[S, O], x *Fixture) twist[S, O]) broken {
+		return broken{rule: string(n) + "/" + name, spoil: func(x *Fixture, p *patched) { apply(p, replace(of(p), x)) }}
 	}
+	return slices.Concat(brokenAnswers(b, f), brokenCreates(b, f), brokenDeletes(b, f))
+}
+
+// brokenAnswers make what they should and tell something else.
+func brokenAnswers[S providers.Described, O providers.Identified](b breaker[S, O], f fields[S, O]) []broken {
 	type objects = providers.Objects[S, O]
 	return []broken{
 		b("create", func(objects, *Fixture) twist[S, O] { return twist[S, O]{touch: f.asked} }),
@@ -204,99 +212,8 @@ func brokenKind[S providers.Described, O providers.Identified](n providers.Noun,
 			}}
 		}),
 		b("owners", func(next objects, _ *Fixture) twist[S, O] { return twist[S, O]{list: listAll(next)} }),
-		b("exists", func(next objects, _ *Fixture) twist[S, O] {
-			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
-				o, err := next.Create(ctx, s)
-				if errors.Is(err, providers.Exists) {
-					err = nil
-				}
-				return o, err
-			}}
-		}),
-		b("exists-unchanged", func(next objects, _ *Fixture) twist[S, O] { return retags(next, f) }),
-		b("unchanged-by-exists", func(next objects, x *Fixture) twist[S, O] {
-			var extra atomic.Int64
-			writes := x.Writes
-			x.Writes = func() int { return writes() + int(extra.Load()) }
-			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
-				o, err := next.Create(ctx, s)
-				if errors.Is(err, providers.Exists) {
-					extra.Add(1)
-				}
-				return o, err
-			}}
-		}),
 		b("tags", func(objects, *Fixture) twist[S, O] {
 			return twist[S, O]{touch: func(o *O) { delete(f.meta(o).Tags, "stage") }}
-		}),
-		b("names", func(next objects, _ *Fixture) twist[S, O] {
-			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
-				if owner, name, _ := f.edit(&s); s.Key().Validate(0) != nil {
-					*owner, *name = brokenOwner+"a", "mended"
-				}
-				return next.Create(ctx, s)
-			}}
-		}),
-		b("concurrent", func(next objects, _ *Fixture) twist[S, O] {
-			var busy sync.Map
-			return twist[S, O]{create: func(ctx context.Context, s S) (o O, err error) {
-				if _, there := busy.LoadOrStore(s.Key(), true); there {
-					return o, providers.Conflict
-				}
-				defer busy.Delete(s.Key())
-				time.Sleep(time.Millisecond)
-				return next.Create(ctx, s)
-			}}
-		}),
-		b("cancelled", func(next objects, _ *Fixture) twist[S, O] {
-			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
-				return next.Create(context.WithoutCancel(ctx), s)
-			}}
-		}),
-		b("delete", func(next objects, _ *Fixture) twist[S, O] { return ghosts(next) }),
-		b("delete-again", func(next objects, _ *Fixture) twist[S, O] {
-			return twist[S, O]{del: func(ctx context.Context, id providers.ID) error {
-				if _, err := next.Get(ctx, id); err != nil {
-					return err
-				}
-				return next.Delete(ctx, id)
-			}}
-		}),
-		b("id-not-reused", func(next objects, _ *Fixture) twist[S, O] {
-			var first sync.Map
-			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
-				o, err := next.Create(ctx, s)
-				if err == nil {
-					id, _ := first.LoadOrStore(s.Key(), o.GetMeta().ID)
-					f.meta(&o).ID = id.(providers.ID)
-				}
-				return o, err
-			}}
-		}),
-		b("cut-create", func(next objects, _ *Fixture) twist[S, O] {
-			var failed sync.Map
-			return twist[S, O]{create: func(ctx context.Context, s S) (o O, err error) {
-				if _, there := failed.Load(s.Key()); there {
-					return o, providers.Denied
-				}
-				if o, err = next.Create(ctx, s); errors.Is(err, providers.Unavailable) {
-					failed.Store(s.Key(), true)
-				}
-				return o, err
-			}}
-		}),
-		b("cut-delete", func(next objects, _ *Fixture) twist[S, O] {
-			var failed sync.Map
-			return twist[S, O]{del: func(ctx context.Context, id providers.ID) error {
-				if _, there := failed.Load(id); there && !strings.Contains(string(id), "g-cut") {
-					return providers.Denied
-				}
-				err := next.Delete(ctx, id)
-				if errors.Is(err, providers.Unavailable) {
-					failed.Store(id, true)
-				}
-				return err
-			}}
 		}),
 		b("copies", func(next objects, _ *Fixture) twist[S, O] {
 			var kept sync.Map
@@ -325,6 +242,111 @@ func brokenKind[S providers.Described, O providers.Identified](n providers.Noun,
 					}
 				},
 			}
+		}),
+	}
+}
+
+// brokenCreates make something else than they should.
+func brokenCreates[S providers.Described, O providers.Identified](b breaker[S, O], f fields[S, O]) []broken {
+	type objects = providers.Objects[S, O]
+	return []broken{
+		b("exists", func(next objects, _ *Fixture) twist[S, O] {
+			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
+				o, err := next.Create(ctx, s)
+				if errors.Is(err, providers.Exists) {
+					err = nil
+				}
+				return o, err
+			}}
+		}),
+		b("exists-unchanged", func(next objects, _ *Fixture) twist[S, O] { return retags(next, f) }),
+		b("unchanged-by-exists", func(next objects, x *Fixture) twist[S, O] {
+			var extra atomic.Int64
+			writes := x.Writes
+			x.Writes = func() int { return writes() + int(extra.Load()) }
+			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
+				o, err := next.Create(ctx, s)
+				if errors.Is(err, providers.Exists) {
+					extra.Add(1)
+				}
+				return o, err
+			}}
+		}),
+		b("names", func(next objects, _ *Fixture) twist[S, O] {
+			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
+				if owner, name, _ := f.edit(&s); s.Key().Validate(0) != nil {
+					*owner, *name = brokenOwner+"a", "mended"
+				}
+				return next.Create(ctx, s)
+			}}
+		}),
+		b("concurrent", func(next objects, _ *Fixture) twist[S, O] {
+			var busy sync.Map
+			return twist[S, O]{create: func(ctx context.Context, s S) (o O, err error) {
+				if _, there := busy.LoadOrStore(s.Key(), true); there {
+					return o, providers.Conflict
+				}
+				defer busy.Delete(s.Key())
+				time.Sleep(time.Millisecond)
+				return next.Create(ctx, s)
+			}}
+		}),
+		b("cancelled", func(next objects, _ *Fixture) twist[S, O] {
+			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
+				return next.Create(context.WithoutCancel(ctx), s)
+			}}
+		}),
+		b("id-not-reused", func(next objects, _ *Fixture) twist[S, O] {
+			var first sync.Map
+			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
+				o, err := next.Create(ctx, s)
+				if err == nil {
+					id, _ := first.LoadOrStore(s.Key(), o.GetMeta().ID)
+					f.meta(&o).ID = id.(providers.ID)
+				}
+				return o, err
+			}}
+		}),
+		b("cut-create", func(next objects, _ *Fixture) twist[S, O] {
+			var failed sync.Map
+			return twist[S, O]{create: func(ctx context.Context, s S) (o O, err error) {
+				if _, there := failed.Load(s.Key()); there {
+					return o, providers.Denied
+				}
+				if o, err = next.Create(ctx, s); errors.Is(err, providers.Unavailable) {
+					failed.Store(s.Key(), true)
+				}
+				return o, err
+			}}
+		}),
+	}
+}
+
+// brokenDeletes delete something else than they should.
+func brokenDeletes[S providers.Described, O providers.Identified](b breaker[S, O], _ fields[S, O]) []broken {
+	type objects = providers.Objects[S, O]
+	return []broken{
+		b("delete", func(next objects, _ *Fixture) twist[S, O] { return ghosts(next) }),
+		b("delete-again", func(next objects, _ *Fixture) twist[S, O] {
+			return twist[S, O]{del: func(ctx context.Context, id providers.ID) error {
+				if _, err := next.Get(ctx, id); err != nil {
+					return err
+				}
+				return next.Delete(ctx, id)
+			}}
+		}),
+		b("cut-delete", func(next objects, _ *Fixture) twist[S, O] {
+			var failed sync.Map
+			return twist[S, O]{del: func(ctx context.Context, id providers.ID) error {
+				if _, there := failed.Load(id); there && !strings.Contains(string(id), "g-cut") {
+					return providers.Denied
+				}
+				err := next.Delete(ctx, id)
+				if errors.Is(err, providers.Unavailable) {
+					failed.Store(id, true)
+				}
+				return err
+			}}
 		}),
 	}
 }
