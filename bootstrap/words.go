@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/provisionhq/provision/bootstrap/ssh"
@@ -41,10 +42,24 @@ func hostWords(ctx context.Context, h ssh.Host) []string {
 	var words []string
 	words = append(words, s.Problems...)
 	for _, p := range failing(s) {
-		words = append(words, fmt.Sprintf("%s: %s, %d restarts %s %s", p.Name, p.State, p.Restarts, p.LastExit, p.LastProbe))
+		words = append(words, summary(p))
 		words = append(words, ask(ctx, h, ssh.Quote(templates.AgentPath, "logs", p.Name, "-n", "20"))...)
 	}
 	return words
+}
+
+// summary tells how a process is, in one line.
+func summary(p templates.ProcessStatus) string {
+	parts := []string{string(p.State)}
+	if p.Restarts > 0 {
+		parts = append(parts, fmt.Sprintf("%d restarts", p.Restarts))
+	}
+	for _, why := range []string{p.LastExit, p.LastProbe} {
+		if why != "" {
+			parts = append(parts, why)
+		}
+	}
+	return p.Name + ": " + strings.Join(parts, ", ")
 }
 
 // failing returns the processes that do not run though nothing keeps them from it, at most two.

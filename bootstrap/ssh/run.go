@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	chunk    = 1 << 20         // bytes that are read and sent at a time
+	chunk    = 128 << 10       // bytes that are read and sent at a time
 	farewell = 2 * time.Second // that a command gets to end after its context did
 )
 

@@ -110,7 +110,7 @@ func (s *Server) read(r io.Reader, packed bool) (got []byte, full bool) {
 		return b.Bytes(), false
 	}
 	n, _ := io.CopyN(&b, r, limit)
-	return nil, n == limit
+	return b.Bytes(), n == limit
 }
 
 // damage changes a byte of an upload if the faults say so.
