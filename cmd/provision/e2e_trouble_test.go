@@ -111,7 +111,7 @@ func (r *rig) machineDies() {
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		r.t.Errorf("apply without one of its machines ends with %v, want exit code 1\n%s", err, out.String())
 	}
-	for _, w := range []string{"Error: ", "node.workers[1]", "provision apply"} {
+	for _, w := range []string{"Error: Machine stopped while it was set up", "node.workers[1]", "provision apply"} {
 		if !strings.Contains(out.String(), w) {
 			r.t.Errorf("the words of an apply that lost a machine lack %q:\n%s", w, out.String())
 		}

@@ -258,8 +258,10 @@ func (b *builder) addons(changes []plan.Change) {
 
 // deadlines of the steps' waits.
 const (
-	askTimeout  = 10 * time.Second
-	bootTimeout = 2 * time.Minute
-	apiTimeout  = 3 * time.Minute
-	joinTimeout = 5 * time.Minute
+	askTimeout    = 10 * time.Second
+	keepAlive     = 5 * time.Second // a machine that misses three is gone
+	redialTimeout = 15 * time.Second
+	bootTimeout   = 2 * time.Minute
+	apiTimeout    = 3 * time.Minute
+	joinTimeout   = 5 * time.Minute
 )

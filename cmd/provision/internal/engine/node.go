@@ -34,7 +34,7 @@ const tokenLife = time.Hour
 func (e *Engine) dial(ctx context.Context, m providers.Machine) (ssh.Host, error) {
 	return ssh.Dial(ctx, ssh.Options{
 		Name: m.Name, Addr: m.SSH.String(), User: m.User, Sudo: m.User != "" && m.User != "root",
-		Keys: e.secrets.keys, HostKeys: m.HostKeys, Timeout: bootTimeout,
+		Keys: e.secrets.keys, HostKeys: m.HostKeys, Timeout: bootTimeout, Redial: redialTimeout, KeepAlive: keepAlive,
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/graph"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
@@ -30,7 +31,7 @@ func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) 
 	}
 	var ds diag.Diagnostics
 	for _, s := range res.Of(graph.Failed, graph.Interrupted) {
-		ds = append(ds, e.explain(s.Address, s.Err)...)
+		ds = append(ds, e.explain(s.Address, e.stopped(ctx, s))...)
 	}
 	if res.Stopped && res.Count(graph.NotStarted)+res.Count(graph.Interrupted) > 0 {
 		ds = append(ds, e.interrupted(res))
@@ -40,6 +41,28 @@ func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) 
 		NotStarted: res.Count(graph.NotStarted) + res.Count(graph.Interrupted),
 	}})
 	return ds.Err()
+}
+
+// stopped looks whether the machine of a step that lost its connection still runs, and says so if it does not.
+func (e *Engine) stopped(ctx context.Context, s graph.StepResult) error {
+	var lost *ssh.LostError
+	var away *ssh.UnreachableError
+	if !errors.As(s.Err, &lost) && !errors.As(s.Err, &away) {
+		return s.Err
+	}
+	address, _, _ := strings.Cut(s.Address, " ")
+	for _, m := range plan.Members(e.Cluster) {
+		mach, ok := e.machine(m.Name)
+		if m.Address(plan.Node) != address || !ok {
+			continue
+		}
+		now, err := e.Provider.Machines().Get(ctx, mach.ID)
+		if err == nil && now.State == providers.Stopped {
+			return diag.Wrap(s.Err, diag.MachineDied, "The machine %s stopped while it was set up. What was done on it is kept.", m.Name).
+				Next("Run the same command again; it starts the machine and goes on:", e.again())
+		}
+	}
+	return s.Err
 }
 
 // observe turns the graph's events into the event stream.

@@ -106,7 +106,7 @@ func (e *Engine) askHost(ctx context.Context, m providers.Machine) plan.Host {
 	if err != nil {
 		return plan.Host{Problem: firstLine(err)}
 	}
-	return plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Stale: stale(files, f.Files)}
+	return plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Joined: f.Joined, Stale: stale(files, f.Files)}
 }
 
 // askKube asks the cluster's API for its nodes and add-ons. An API that does not answer is a finding and no error.

@@ -158,7 +158,7 @@ func (d *differ) node(m Member) {
 		ch.Reason = "not a node of this cluster yet"
 	case !host.Running:
 		ch.Action, ch.Reason = Restart, "its node agent does not run"
-	case d.w.API && !joined:
+	case !host.Joined, d.w.API && !joined:
 		ch.Reason = "has not joined"
 	default:
 		d.settled(m, ch, host, kube)
@@ -286,7 +286,7 @@ func (d *differ) addons() {
 		have, ok := d.w.Addons[name]
 		switch {
 		case !d.w.API && d.hasControlPlane():
-			continue // cannot be seen, so nothing is claimed about it; the apply that mends the API looks again
+			ch.Action, ch.Reason = Update, "cannot be seen, as the API does not answer; applying it again does no harm"
 		case ok && have == d.want.Addons[name]:
 			continue
 		case ok:

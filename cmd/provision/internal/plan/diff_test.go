@@ -50,7 +50,7 @@ func settledWorld(t *testing.T, c *config.Cluster) World {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.Hosts[m.Name] = Host{Node: &n, Agent: want.Agent, Running: true}
+		w.Hosts[m.Name] = Host{Node: &n, Agent: want.Agent, Running: true, Joined: true}
 		labels := m.Labels()
 		var keys []string
 		for k := range labels {
@@ -112,13 +112,20 @@ create addon.coredns`},
 			w.Hosts["demo-workers-0"] = h
 		}, want: "restart node.workers[0]"},
 		{name: "never joined", have: demo(1), file: demo(1), spoil: func(w *World) { delete(w.Nodes, "demo-workers-0") }, want: "create node.workers[0]"},
+		{name: "interrupted before the API was there", have: demo(1), file: demo(1), spoil: func(w *World) {
+			w.API, w.Nodes, w.Addons = false, nil, nil
+			for n, h := range w.Hosts {
+				h.Joined = false
+				w.Hosts[n] = h
+			}
+		}, want: "create node.control-plane[0]\ncreate node.workers[0]\nupdate addon.coredns"},
 		{name: "another agent", have: demo(1), file: demo(1), spoil: func(w *World) {
 			h := w.Hosts["demo-workers-0"]
 			h.Agent = "old"
 			w.Hosts["demo-workers-0"] = h
 		}, want: "restart node.workers[0] agent"},
 		{name: "another add-on", have: demo(1), file: demo(1), spoil: func(w *World) { w.Addons["coredns"] = "h0" }, want: "update addon.coredns manifest"},
-		{name: "the API is away", have: demo(1), file: demo(1), spoil: func(w *World) { w.API, w.Nodes, w.Addons = false, nil, nil }, want: "restart node.control-plane[0]"},
+		{name: "the API is away", have: demo(1), file: demo(1), spoil: func(w *World) { w.API, w.Nodes, w.Addons = false, nil, nil }, want: "restart node.control-plane[0]\nupdate addon.coredns"},
 		{name: "a pool goes", have: demo(1), file: demo(0, func(c *config.Cluster) { c.Pools = nil }), want: "delete machine.workers[0]\ndelete node.workers[0]"},
 	}
 	for _, tt := range tests {

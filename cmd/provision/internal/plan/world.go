@@ -21,6 +21,7 @@ type Host struct {
 	Node    *templates.Node // what its node agent runs; nil if it has none
 	Agent   string          // SHA-256 of its node agent
 	Running bool            // the node agent runs
+	Joined  bool            // its kubelet has been let in by the cluster
 	Stale   []string        // secret files that differ from what they should be
 }
 
