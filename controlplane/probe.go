@@ -77,6 +77,18 @@ func cause(err error) error {
 	}
 }
 
+// Listening returns a gate that opens when somebody listens at a local TCP address, and says what it waits for until then.
+func Listening(address, name string) func() string {
+	return func() string {
+		c, err := net.DialTimeout("tcp", address, 100*time.Millisecond)
+		if err != nil {
+			return name
+		}
+		c.Close()
+		return ""
+	}
+}
+
 // SocketReady returns a probe that connects to a unix socket.
 func SocketReady(path string) func(context.Context) error {
 	return func(ctx context.Context) error {

@@ -28,6 +28,17 @@ func (a *agent) serve(ctx context.Context, exit func()) error {
 	if err != nil {
 		return err
 	}
+	server := &http.Server{Handler: a.handler(exit), ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// handler answers what commands ask. exit ends the agent, and leaves the processes alone.
+func (a *agent) handler(exit func()) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.status()) })
 	mux.HandleFunc("GET /watch", a.watch)
@@ -46,13 +57,7 @@ func (a *agent) serve(ctx context.Context, exit func()) error {
 		w.WriteHeader(http.StatusNoContent)
 		time.AfterFunc(50*time.Millisecond, exit)
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return mux
 }
 
 // kill ends all processes for good.

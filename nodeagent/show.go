@@ -108,7 +108,7 @@ func waitFor(ctx context.Context, condition string, timeout time.Duration, out, 
 	if errors.Is(err, errNotRunning) {
 		return err
 	}
-	blame(last, condition, errOut)
+	blame(last, errOut)
 	return fmt.Errorf("not %s after %s", condition, timeout)
 }
 
@@ -149,12 +149,12 @@ func holds(s templates.Status, condition string) bool {
 	return true
 }
 
-// blame prints why the condition does not hold: the problems, and the end of the log of the first process that fails.
-func blame(s templates.Status, condition string, out io.Writer) {
+// blame prints why a condition does not hold: the problems, and the end of the log of the first process that fails.
+func blame(s templates.Status, out io.Writer) {
 	for _, p := range s.Problems {
 		fmt.Fprintln(out, "problem:", p)
 	}
-	culprit, ok := failing(s, condition)
+	culprit, ok := failing(s)
 	if !ok {
 		return
 	}
@@ -165,7 +165,7 @@ func blame(s templates.Status, condition string, out io.Writer) {
 }
 
 // failing returns the process to blame: one that dies, before one that is not ready, before one that only waits.
-func failing(s templates.Status, condition string) (templates.ProcessStatus, bool) {
+func failing(s templates.Status) (templates.ProcessStatus, bool) {
 	for _, state := range []templates.ProcessState{templates.BackOff, templates.Starting, templates.Running, templates.Stopped, templates.Waiting} {
 		for _, p := range s.Processes {
 			if p.State == state && !p.Ready {

@@ -38,7 +38,8 @@ func Process(s controlplane.Setting) controlplane.Process {
 			{Path: authenticationFile, Mode: "0600", Content: templates.RenderAuthentication()},
 			{Path: auditFile, Mode: "0600", Content: templates.RenderAuditPolicy()},
 		},
-		After: []string{etcd.Name},
+		// It need not wait until etcd serves: connections to an open port wait there, and it has enough to do meanwhile.
+		Gate:  controlplane.Listening(etcd.ClientAddress, etcd.Name),
 		Ready: controlplane.HTTPReady(fmt.Sprintf("https://127.0.0.1:%d/readyz", templates.APIPort), pki.ClusterCA.File()),
 		Grace: 20 * time.Second,
 	}
@@ -54,6 +55,8 @@ func serving(n templates.Node) []string {
 		"--service-cluster-ip-range=" + n.Services.String(),
 		"--allow-privileged=true",
 		"--profiling=false",
+		// When it is asked to end, it closes watches itself: else it would wait a minute for their clients to.
+		"--shutdown-watch-termination-grace-period=1s",
 	}
 }
 
