@@ -36,6 +36,7 @@ type Target struct {
 
 	mu      sync.Mutex
 	facts   *Facts
+	all     bool // facts are all there are, not only those of the node
 	report  func(Event)
 	phase   string
 	changed bool // a phase did something, so what the facts say of the node's state is old
@@ -94,7 +95,7 @@ func Check(ctx context.Context, t *Target, phases []Phase) ([]string, error) {
 func (t *Target) begin(report func(Event)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.facts, t.report, t.phase, t.changed = nil, report, "", false
+	t.facts, t.all, t.report, t.phase, t.changed = nil, false, report, "", false
 }
 
 func (t *Target) run(ctx context.Context, p Phase) error {

@@ -17,7 +17,7 @@ func configure() Phase {
 
 // configured compares checksums of what is there with those of what is wanted.
 func configured(ctx context.Context, t *Target) (bool, error) {
-	f, err := t.gather(ctx)
+	f, err := t.gatherNode(ctx)
 	if err != nil {
 		return false, err
 	}

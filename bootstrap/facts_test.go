@@ -27,8 +27,8 @@ init=systemd
 tool=mount
 tool=nft
 overlay=1
-disk=/opt 1000 /dev/vda1
-disk=/var/lib 2000 server:/a folder
+disk=/opt/provision 1000 /dev/vda1
+disk=/var/lib/provision 2000 server:/a folder
 listen=1949
 listen=1BA
 listener=6443 users:(("k3s-server",pid=12,fd=3))
@@ -59,7 +59,7 @@ func TestParseFacts(t *testing.T) {
 	want := &Facts{
 		Root: true, Arch: "arm64", Kernel: "6.1.0-25-arm64", Hostname: "demo-cp-0", Memory: 4000000 << 10, Cgroup: 2,
 		Controllers: []string{"cpuset", "cpu", "io", "memory", "pids"}, Init: "systemd", Tools: []string{"mount", "nft"}, Overlay: true,
-		Disks:     map[string]Disk{"/opt": {"/dev/vda1", 1000 << 10}, "/var/lib": {"server:/a folder", 2000 << 10}},
+		Disks:     map[string]Disk{"/opt/provision": {"/dev/vda1", 1000 << 10}, "/var/lib/provision": {"server:/a folder", 2000 << 10}},
 		Listeners: map[int]string{6473: "", 442: "", 6443: "k3s-server", 443: ""},
 		Agent:     "aa", Bundles: []string{"1", "2"}, Current: "2", Enabled: true, Stale: true, Joined: true,
 		Files: map[string]string{"/etc/kubernetes/a b": "bb"},
@@ -76,7 +76,7 @@ func TestParseFactsFails(t *testing.T) {
 		{"sh: something is wrong\n--\n", `unexpected line "sh: something is wrong"`},
 		{"memory=much\n--\n", "memory"},
 		{"time=\n--\n", "time"},
-		{"disk=/opt ? x\n--\n", "disk"},
+		{"disk=/opt/provision ? x\n--\n", "disk"},
 		{"status={\n--\n", "status"},
 		{"uid=0\n--\n{", "/etc/provision/node.json of the machine"},
 		{"uid=0\n--\n{\"schema\": 9}", "schema 9"},
@@ -125,7 +125,7 @@ func TestFactsHere(t *testing.T) {
 	if f.Arch != runtime.GOARCH || f.Kernel == "" || f.Hostname == "" || f.Memory < 64<<20 || f.Skew != 0 {
 		t.Errorf("got %+v", f)
 	}
-	if len(f.Files) != 1 || len(f.Files["/etc/hosts"]) != 64 || f.Disks["/opt"].Free == 0 || f.Disks["/var/lib"].Device == "" {
+	if len(f.Files) != 1 || len(f.Files["/etc/hosts"]) != 64 || f.Disks["/opt/provision"].Free == 0 || f.Disks["/var/lib/provision"].Device == "" {
 		t.Errorf("files %v, disks %v", f.Files, f.Disks)
 	}
 }
@@ -134,7 +134,7 @@ func TestProblems(t *testing.T) {
 	good := func() *Facts {
 		return &Facts{
 			Root: true, Arch: "amd64", Kernel: "6.1.0", Memory: 2 << 30, Cgroup: 1, Controllers: []string{"cpu", "memory", "pids"}, Init: "runit",
-			Tools: needTools(), Overlay: true, Disks: map[string]Disk{"/opt": {"a", 2 << 30}, "/var/lib": {"b", 2 << 30}},
+			Tools: needTools(), Overlay: true, Disks: map[string]Disk{"/opt/provision": {"a", 2 << 30}, "/var/lib/provision": {"b", 2 << 30}},
 			Listeners: map[int]string{22: "sshd", 80: ""}, Files: map[string]string{},
 		}
 	}
@@ -145,21 +145,24 @@ func TestProblems(t *testing.T) {
 		change func(*Facts)
 		want   string // ID: what
 	}{
-		"none":                 {func(*Facts) {}, ""},
-		"not root":             {func(f *Facts) { *f = Facts{} }, "not-root: commands on the machine do not run as root"},
-		"architecture":         {func(f *Facts) { f.Arch = "arm64" }, "wrong-architecture: the machine is arm64, the bundle is for amd64"},
-		"kernel":               {func(f *Facts) { f.Kernel = "5.10.0-9" }, "old-kernel: the kernel is 5.10.0-9"},
-		"kernel new enough":    {func(f *Facts) { f.Kernel = "5.13" }, ""},
-		"no cgroups":           {func(f *Facts) { f.Cgroup, f.Controllers = 0, nil }, "no-cgroups: the machine lacks cgroups cpu, memory, pids"},
-		"a controller":         {func(f *Facts) { f.Controllers = []string{"cpu", "memory"} }, "no-cgroups: the machine lacks cgroups pids"},
-		"init":                 {func(f *Facts) { f.Init = "" }, "no-init-system: no init system was found"},
-		"tools":                {func(f *Facts) { f.Tools = []string{"mount", "umount"} }, "missing-tool: the program nft is missing|missing-tool: the program sha256sum is missing"},
-		"overlayfs":            {func(f *Facts) { f.Overlay = false }, "no-overlayfs: the kernel has no overlayfs"},
-		"memory":               {func(f *Facts) { f.Memory = 512 << 20 }, "low-memory: the machine has 512 MiB of memory"},
-		"clock":                {func(f *Facts) { f.Skew = -time.Hour }, "wrong-clock: the machine's clock is wrong by 1h0m0s"},
-		"disk":                 {func(f *Facts) { f.Disks["/var/lib"] = Disk{"b", 1 << 30} }, "full-disk: the disk of /var/lib has 1024 MiB left"},
-		"disk of both":         {func(f *Facts) { f.Disks["/opt"] = f.Disks["/var/lib"]; f.Disks["/var/lib"] = Disk{"b", 1200 << 20} }, "full-disk: the disk of /var/lib has 1200 MiB left"},
-		"disk, installed":      {func(f *Facts) { f.Disks["/opt"], f.Bundles = Disk{"a", 0}, []string{"id"} }, ""},
+		"none":              {func(*Facts) {}, ""},
+		"not root":          {func(f *Facts) { *f = Facts{} }, "not-root: commands on the machine do not run as root"},
+		"architecture":      {func(f *Facts) { f.Arch = "arm64" }, "wrong-architecture: the machine is arm64, the bundle is for amd64"},
+		"kernel":            {func(f *Facts) { f.Kernel = "5.10.0-9" }, "old-kernel: the kernel is 5.10.0-9"},
+		"kernel new enough": {func(f *Facts) { f.Kernel = "5.13" }, ""},
+		"no cgroups":        {func(f *Facts) { f.Cgroup, f.Controllers = 0, nil }, "no-cgroups: the machine lacks cgroups cpu, memory, pids"},
+		"a controller":      {func(f *Facts) { f.Controllers = []string{"cpu", "memory"} }, "no-cgroups: the machine lacks cgroups pids"},
+		"init":              {func(f *Facts) { f.Init = "" }, "no-init-system: no init system was found"},
+		"tools":             {func(f *Facts) { f.Tools = []string{"mount", "umount"} }, "missing-tool: the program nft is missing|missing-tool: the program sha256sum is missing"},
+		"overlayfs":         {func(f *Facts) { f.Overlay = false }, "no-overlayfs: the kernel has no overlayfs"},
+		"memory":            {func(f *Facts) { f.Memory = 512 << 20 }, "low-memory: the machine has 512 MiB of memory"},
+		"clock":             {func(f *Facts) { f.Skew = -time.Hour }, "wrong-clock: the machine's clock is wrong by 1h0m0s"},
+		"disk":              {func(f *Facts) { f.Disks["/var/lib/provision"] = Disk{"b", 1 << 30} }, "full-disk: the disk of /var/lib/provision has 1024 MiB left"},
+		"disk of both": {func(f *Facts) {
+			f.Disks["/opt/provision"] = f.Disks["/var/lib/provision"]
+			f.Disks["/var/lib/provision"] = Disk{"b", 1200 << 20}
+		}, "full-disk: the disk of /var/lib/provision has 1200 MiB left"},
+		"disk, installed":      {func(f *Facts) { f.Disks["/opt/provision"], f.Bundles = Disk{"a", 0}, []string{"id"} }, ""},
 		"port, known program":  {func(f *Facts) { f.Listeners[6443] = "k3s-server" }, "port-taken: k3s-server listens on port 6443"},
 		"port, someone":        {func(f *Facts) { f.Listeners[10250] = "" }, "port-taken: another program listens on port 10250"},
 		"ports of our node":    {func(f *Facts) { f.Listeners[6443], f.Node = "kube", &templates.Node{UID: "0123"} }, ""},

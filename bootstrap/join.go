@@ -8,7 +8,7 @@ func join() Phase {
 	return Phase{
 		Name: "join",
 		Done: func(ctx context.Context, t *Target) (bool, error) {
-			f, err := t.gather(ctx)
+			f, err := t.gatherNode(ctx)
 			if err != nil {
 				return false, err
 			}

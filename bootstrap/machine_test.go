@@ -71,7 +71,7 @@ func (m *machine) act(e *sshtest.Exec) int {
 	a := e.Args
 	switch {
 	case len(a) > 3 && a[3] == "provision-facts":
-		m.facts(e.Stdout, a[4:])
+		m.facts(e.Stdout, a[5:])
 		return 0
 	case a[0] == templates.Current+"/bin/kubectl":
 		fmt.Fprint(e.Stdout, strings.Join(a[1:], " "), "|")
@@ -150,7 +150,7 @@ func (m *machine) facts(w io.Writer, paths []string) {
 	facts := map[string]string{
 		"time": fmt.Sprintf("%.9f", float64(time.Now().UnixNano())/1e9), "uid": "0", "arch": "x86_64", "kernel": "6.1.0-25-amd64", "hostname": "demo-cp-0",
 		"memory": "4000000", "cgroup": "2", "controllers": "cpuset cpu io memory pids", "init": "systemd", "overlay": "1",
-		"disk=/opt": "/opt 20000000 /dev/vda1", "disk=/var/lib": "/var/lib 20000000 /dev/vda1",
+		"disk=/opt": "/opt/provision 20000000 /dev/vda1", "disk=/var/lib": "/var/lib/provision 20000000 /dev/vda1",
 		"tool=mount": "mount", "tool=nft": "nft", "tool=sha256sum": "sha256sum", "tool=umount": "umount",
 	}
 	if b, _, ok := m.File(templates.AgentPath); ok {

@@ -120,12 +120,12 @@ func diskProblems(t *Target, f *Facts) []Problem {
 	if t.Programs == nil || slices.Contains(f.Bundles, t.Programs.Manifest.ID) {
 		return nil
 	}
-	need := map[string]int64{"/opt": t.Programs.Manifest.Size(), "/var/lib": t.Programs.Bundle.Size() + spareDisk}
-	if f.Disks["/opt"].Device == f.Disks["/var/lib"].Device {
-		need = map[string]int64{"/var/lib": need["/opt"] + need["/var/lib"]}
+	need := map[string]int64{"/opt/provision": t.Programs.Manifest.Size(), "/var/lib/provision": t.Programs.Bundle.Size() + spareDisk}
+	if f.Disks["/opt/provision"].Device == f.Disks["/var/lib/provision"].Device {
+		need = map[string]int64{"/var/lib/provision": need["/opt/provision"] + need["/var/lib/provision"]}
 	}
 	var ps []Problem
-	for _, dir := range []string{"/opt", "/var/lib"} {
+	for _, dir := range []string{"/opt/provision", "/var/lib/provision"} {
 		if d, ok := f.Disks[dir]; ok && d.Free < need[dir] {
 			ps = append(ps, Problem{FullDisk, fmt.Sprintf("the disk of %s has %d MiB left", dir, d.Free>>20),
 				fmt.Sprintf("Make room: %d MiB are needed", need[dir]>>20)})

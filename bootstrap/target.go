@@ -10,25 +10,33 @@ import (
 	"github.com/provisionhq/provision/templates"
 )
 
-// gather returns the machine's facts, asking for them at the first call of a run.
-func (t *Target) gather(ctx context.Context) (*Facts, error) {
+// gather returns all facts of the machine, asking for them at the first call of a run.
+func (t *Target) gather(ctx context.Context) (*Facts, error) { return t.know(ctx, true) }
+
+// gatherNode returns the facts of the node, at least.
+func (t *Target) gatherNode(ctx context.Context) (*Facts, error) { return t.know(ctx, false) }
+
+func (t *Target) know(ctx context.Context, all bool) (*Facts, error) {
 	t.mu.Lock()
-	f := t.facts
+	f, enough := t.facts, t.all || !all
 	t.mu.Unlock()
-	if f != nil {
+	if f != nil && enough {
 		return f, nil
 	}
-	paths := []string{templates.NodePath}
+	which, paths := "node", []string{templates.NodePath}
+	if all {
+		which = "all"
+	}
 	for _, file := range t.Files {
 		paths = append(paths, file.Path)
 	}
-	f, err := Gather(ctx, t.Host, paths...)
+	f, err := gather(ctx, t.Host, which, paths)
 	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.facts = f
+	t.facts, t.all = f, all
 	return f, nil
 }
 

@@ -16,7 +16,7 @@ func waitFor(phase, condition string) Phase {
 	return Phase{
 		Name: phase,
 		Done: func(ctx context.Context, t *Target) (bool, error) {
-			f, err := t.gather(ctx)
+			f, err := t.gatherNode(ctx)
 			if err != nil || f.Status == nil || t.changed {
 				return false, err
 			}
