@@ -505,6 +505,10 @@ func (r *rig) partKill() {
 		}
 		time.Sleep(300 * time.Millisecond)
 		took := r.ready(k.process+" killed", 2, 2*time.Minute)
+		now := r.on(k.node, fmt.Sprintf(`pgrep -x -o '%.15s'`, k.process))
+		if strings.TrimSpace(now) == "" || strings.Contains(out, " "+strings.TrimSpace(now)+"\n") {
+			r.t.Errorf("%s on %s: killed %q, runs now as %q", k.process, k.node, out, now)
+		}
 		r.t.Logf("%s on %s killed: ready again after %.1f s", k.process, k.node, took.Seconds())
 	}
 	if after := fmt.Sprint(r.pods()); after != pods {
