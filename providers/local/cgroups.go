@@ -229,15 +229,29 @@ func (g group) remove() error {
 	return nil
 }
 
-// removeAbove removes the groups above that are empty.
+// removeAbove removes the groups above that are empty: the owner's, the supervisors' and the one of all.
 func (g group) removeAbove() {
 	for _, h := range g.trees {
-		os.Remove(g.supervisors().dir(h))
-		for i := len(g.path) - 1; i > 0; i-- {
-			if os.Remove(group{path: g.path[:i]}.dir(h)) != nil {
-				break
-			}
+		removeEmpty(group{path: g.path[:2]}.dir(h))
+		removeEmpty(g.supervisors().dir(h))
+		removeEmpty(group{path: g.path[:1]}.dir(h))
+	}
+}
+
+// removeEmpty removes a group that has neither groups nor processes. The kernel may need a moment to see that.
+func removeEmpty(dir string) {
+	for range 200 {
+		entries, err := os.ReadDir(dir)
+		if err != nil || slices.ContainsFunc(entries, os.DirEntry.IsDir) {
+			return
 		}
+		if procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs")); err != nil || len(procs) > 0 {
+			return
+		}
+		if unix.Rmdir(dir) == nil {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

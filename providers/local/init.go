@@ -194,9 +194,8 @@ func sshService(sshd string) *service {
 func waitForEnd(signals <-chan os.Signal, s *services) (reboot bool) {
 	s.reap()
 	for sig := range signals {
+		s.reap() // whichever it is: SIGCHLD is lost when there are many
 		switch sig {
-		case unix.SIGCHLD:
-			s.reap()
 		case unix.SIGINT:
 			return true
 		case unix.SIGTERM, unix.SIGPWR, unix.SIGUSR1, unix.SIGUSR2:

@@ -98,28 +98,7 @@ func within(file string, do func(*netlink.Handle) error) error {
 	return do(h)
 }
 
-// linkNetwork makes the namespace's bridge and joins it to the host by the link. What is there is kept.
-func linkNetwork(link, nsFile string, cidr netip.Prefix) error {
-	if err := mountNetns(nsFile); err != nil {
-		return err
-	}
-	if err := within(nsFile, addBridge); err != nil {
-		return err
-	}
-	if err := addUplink(link, nsFile, cidr); err != nil {
-		return err
-	}
-	host, err := netlink.LinkByName(link)
-	if err != nil {
-		return err
-	}
-	addr := &netlink.Addr{IPNet: ipNet(gateway(cidr), cidr.Bits())}
-	if err := netlink.AddrReplace(host, addr); err != nil {
-		return fmt.Errorf("give %s to %s: %w", addr, link, err)
-	}
-	return netlink.LinkSetUp(host)
-}
-
+// addBridge makes the bridge of the namespace. One that is there is kept.
 func addBridge(h *netlink.Handle) error {
 	if lo, err := h.LinkByName("lo"); err == nil {
 		_ = h.LinkSetUp(lo) // nothing uses it
@@ -154,6 +133,19 @@ func addUplink(link, nsFile string, cidr netip.Prefix) error {
 		}
 	}
 	return within(nsFile, func(h *netlink.Handle) error { return joinBridge(h, uplinkName) })
+}
+
+// raiseUplink gives the host's end of the pair the gateway's address.
+func raiseUplink(link string, cidr netip.Prefix) error {
+	host, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	addr := &netlink.Addr{IPNet: ipNet(gateway(cidr), cidr.Bits())}
+	if err := netlink.AddrReplace(host, addr); err != nil {
+		return fmt.Errorf("give %s to %s: %w", addr, link, err)
+	}
+	return netlink.LinkSetUp(host)
 }
 
 // joinBridge makes the link a port of the namespace's bridge and sets it up.

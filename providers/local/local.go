@@ -10,7 +10,6 @@
 //
 //	bin/HASH                        the program that supervisors and machines run: a copy of the one that made them
 //	locks/                          locks of objects, so that concurrent calls make one
-//	sysctls.json                    what the host's settings were before the first network; restored after the last
 //	OWNER/networks/NAME/record.json and netns, where the network's own namespace is mounted
 //	OWNER/machines/NAME/record.json and state.json (the supervisor's word), upper and work (the root), disk/ (its folders)
 //
@@ -19,6 +18,9 @@
 package local
 
 import (
+	"context"
+	"time"
+
 	"github.com/provisionhq/provision/providers"
 )
 
@@ -33,6 +35,8 @@ type Options struct {
 // A Provider makes machines and networks on this host. It is safe for concurrent use, also by several processes.
 type Provider struct {
 	folder string
+	reap   time.Duration // how long Delete waits for the host's process 1 to reap the supervisor
+	cut    func() error  // for tests: asked at every place where a process may die; nil: never
 }
 
 // New returns a provider that keeps its objects below the folder. It does no I/O.
@@ -40,7 +44,7 @@ func New(o Options) *Provider {
 	if o.Folder == "" {
 		o.Folder = DefaultFolder
 	}
-	return &Provider{folder: o.Folder}
+	return &Provider{folder: o.Folder, reap: 3 * time.Second}
 }
 
 // Name returns "local".
@@ -48,6 +52,29 @@ func (*Provider) Name() string { return "local" }
 
 // Caps says that there are machines and networks, of the host's architecture, in one place.
 func (*Provider) Caps() providers.Caps { return providers.Caps{Arch: []string{arch}} }
+
+// step is a place between two changes: where a call ends whose context has ended.
+func (p *Provider) step(ctx context.Context) error {
+	if p.cut != nil {
+		if err := p.cut(); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// inOrder does one part after another, with a step after each.
+func (p *Provider) inOrder(ctx context.Context, parts ...func() error) error {
+	for _, part := range parts {
+		if err := part(); err != nil {
+			return err
+		}
+		if err := p.step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Machines returns the machines of this host.
 func (p *Provider) Machines() providers.Machines { return machines{p} }

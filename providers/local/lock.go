@@ -79,6 +79,24 @@ func (l *lock) release() { l.file.Close() }
 // remove removes the lock's file; the lock is still to be released.
 func (l *lock) remove() { os.Remove(l.path) }
 
+// finish releases the lock of an object. If there is no such object (any more) it removes what its lock and others like it
+// have left behind.
+func (p *Provider) finish(l *lock, n providers.Noun, k providers.Key) {
+	defer l.release()
+	if _, err := os.Stat(filepath.Join(p.dir(n, k), "record.json")); err == nil {
+		return
+	}
+	l.remove()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	all, err := p.all(ctx)
+	if err != nil {
+		return // somebody else is at work, and tidies up
+	}
+	defer all.release()
+	_ = p.sweep(ctx, all) // tidying up is done again by whoever deletes the next object
+}
+
 // all is the lock of the whole folder: of addresses, programs and the host's settings. It is held for moments only.
 func (p *Provider) all(ctx context.Context) (*lock, error) {
 	return acquire(ctx, filepath.Join(p.folder, "locks", "all"))

@@ -123,6 +123,9 @@ func mountKernel(b *bootConfig, top string) error {
 	if err := guardSysctls(top); err != nil {
 		return err
 	}
+	if err := showMemory(top, b.MemoryMiB); err != nil {
+		return err
+	}
 	if err := fillDev(top); err != nil {
 		return err
 	}
@@ -177,6 +180,42 @@ func guardSysctls(top string) error {
 		return err
 	}
 	return unix.Mount("", trigger, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|procFlags, "")
+}
+
+// showMemory lets programs see as much memory as the machine may use, a kubelet above all. It is the memory at boot: what is
+// free later is in the control group.
+func showMemory(top string, memoryMiB int) error {
+	file, own := filepath.Join(top, "proc/meminfo"), filepath.Join(top, "run/meminfo")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(own, []byte(capMemory(string(b), memoryMiB)), 0o444); err != nil {
+		return err
+	}
+	return unix.Mount(own, file, "", unix.MS_BIND, "")
+}
+
+// capMemory returns the text of a meminfo file in which nothing is more than there is.
+func capMemory(meminfo string, memoryMiB int) string {
+	var b strings.Builder
+	for line := range strings.Lines(meminfo) {
+		name, rest, _ := strings.Cut(line, ":")
+		var kib int
+		if _, err := fmt.Sscanf(rest, "%d kB", &kib); err != nil {
+			b.WriteString(line)
+			continue
+		}
+		switch name {
+		case "SwapTotal", "SwapFree":
+			kib = 0
+		case "VmallocTotal":
+		default:
+			kib = min(kib, memoryMiB<<10)
+		}
+		fmt.Fprintf(&b, "%-15s %8d kB\n", name+":", kib)
+	}
+	return b.String()
 }
 
 // fillDev makes the devices that programs of a node look for, as far as the host has them.

@@ -4,10 +4,10 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,14 +22,14 @@ type networks struct{ p *Provider }
 // Create makes the network, or mends it: its parts are gone after the host was rebooted or its packet filter flushed.
 func (n networks) Create(ctx context.Context, spec providers.NetworkSpec) (_ providers.Network, err error) {
 	defer about("create", providers.NetworkNoun, spec.Key(), &err)
-	if err := n.check(spec); err != nil {
+	if err := errors.Join(ctx.Err(), n.check(spec)); err != nil {
 		return providers.Network{}, err
 	}
 	l, err := n.p.lockObject(ctx, providers.NetworkNoun, spec.Key())
 	if err != nil {
 		return providers.Network{}, err
 	}
-	defer l.release()
+	defer n.p.finish(l, providers.NetworkNoun, spec.Key())
 	r, err := n.intend(ctx, spec)
 	if err != nil {
 		return providers.Network{}, err
@@ -41,17 +41,17 @@ func (n networks) Create(ctx context.Context, spec providers.NetworkSpec) (_ pro
 		return providers.Network{}, err
 	}
 	r.Complete = true
-	if err := r.save(n.dir(r)); err != nil {
+	if err := errors.Join(r.save(n.dir(r)), n.p.step(ctx)); err != nil {
 		return providers.Network{}, err
 	}
 	return n.object(r), nil
 }
 
 // Get returns the network as it is.
-func (n networks) Get(_ context.Context, id providers.ID) (_ providers.Network, err error) {
+func (n networks) Get(ctx context.Context, id providers.ID) (_ providers.Network, err error) {
 	defer about("get", providers.NetworkNoun, providers.Key{Name: string(id)}, &err)
 	r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id)
-	if err != nil {
+	if err := errors.Join(err, ctx.Err()); err != nil {
 		return providers.Network{}, err
 	}
 	if r == nil {
@@ -61,17 +61,20 @@ func (n networks) Get(_ context.Context, id providers.ID) (_ providers.Network, 
 }
 
 // List returns the owner's networks as they are.
-func (n networks) List(_ context.Context, o providers.Owner) (_ []providers.Network, err error) {
+func (n networks) List(ctx context.Context, o providers.Owner) (_ []providers.Network, err error) {
 	defer about("list", providers.NetworkNoun, providers.Key{Owner: o}, &err)
 	if o == "" {
 		return nil, fail(providers.Invalid, "the owner is empty")
 	}
 	rs, err := records[providers.NetworkSpec](n.p, providers.NetworkNoun, o)
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return nil, err
+	}
 	var all []providers.Network
 	for _, r := range rs {
 		all = append(all, n.object(r))
 	}
-	return all, err
+	return all, nil
 }
 
 // Delete removes the network; Conflict if machines are in it.
@@ -82,19 +85,18 @@ func (n networks) Delete(ctx context.Context, id providers.ID) (err error) {
 		return nil
 	}
 	if r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id); r == nil {
-		return err
+		return errors.Join(err, ctx.Err())
 	}
 	l, err := n.p.lockObject(ctx, providers.NetworkNoun, key)
 	if err != nil {
 		return err
 	}
-	defer l.release()
+	defer n.p.finish(l, providers.NetworkNoun, key)
 	r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id)
 	if r == nil {
-		l.remove()
 		return err
 	}
-	return n.remove(ctx, r, l)
+	return n.remove(ctx, r)
 }
 
 // check returns why there can be no such network on this host.
@@ -130,24 +132,23 @@ func (n networks) intend(ctx context.Context, s providers.NetworkSpec) (*network
 	if err != nil {
 		return nil, err
 	}
-	if r != nil && r.Deleting {
-		if err := n.erase(r); err != nil {
+	if r != nil && (r.Deleting || !r.Complete && s.CIDR.IsValid() && s.CIDR != r.CIDR) {
+		if err := n.erase(ctx, r); err != nil {
 			return nil, err
 		}
 		r = nil
 	}
-	if r != nil && r.Complete {
-		return r, nil
-	}
-	cidr, err := n.choose(s)
-	if err != nil {
-		return nil, err
-	}
 	if r == nil {
 		r = &networkRecord{ID: newID(s.Key())}
+		if r.CIDR, err = n.choose(s); err != nil {
+			return nil, err
+		}
 	}
-	r.Spec, r.CIDR = s, cidr
-	return r, r.save(dir)
+	if r.Complete {
+		return r, nil
+	}
+	r.Spec = s
+	return r, errors.Join(r.save(dir), n.p.step(ctx))
 }
 
 // choose returns the range that the network gets.
@@ -177,10 +178,14 @@ func (n networks) choose(s providers.NetworkSpec) (cidr netip.Prefix, err error)
 func (n networks) build(ctx context.Context, r *networkRecord) error {
 	loadBridgeFilter()
 	link := n.p.linkName(r.Spec.Key())
-	if err := linkNetwork(link, n.netns(r), r.CIDR); err != nil {
-		return err
-	}
-	if err := writeRules(link, r.CIDR, r.Spec.Allow); err != nil {
+	err := n.p.inOrder(ctx,
+		func() error { return mountNetns(n.netns(r)) },
+		func() error { return within(n.netns(r), addBridge) },
+		func() error { return addUplink(link, n.netns(r), r.CIDR) },
+		func() error { return raiseUplink(link, r.CIDR) },
+		func() error { return writeRules(link, r.CIDR, r.Spec.Allow) },
+	)
+	if err != nil {
 		return err
 	}
 	all, err := n.p.all(ctx)
@@ -188,7 +193,7 @@ func (n networks) build(ctx context.Context, r *networkRecord) error {
 		return err
 	}
 	defer all.release()
-	return n.p.raiseSysctls()
+	return errors.Join(n.p.raiseSysctls(ctx), n.p.step(ctx))
 }
 
 // up says whether all parts are there.
@@ -200,8 +205,8 @@ func (n networks) up(r *networkRecord) bool {
 	return mounted(n.netns(r)) && hasRules(link)
 }
 
-// remove removes a network that no machine is in, with its lock's file.
-func (n networks) remove(ctx context.Context, r *networkRecord, l *lock) error {
+// remove removes a network that no machine is in.
+func (n networks) remove(ctx context.Context, r *networkRecord) error {
 	all, err := n.p.all(ctx)
 	if err != nil {
 		return err
@@ -221,26 +226,21 @@ func (n networks) remove(ctx context.Context, r *networkRecord, l *lock) error {
 		return fail(providers.Conflict, "machines are in it: %s", strings.Join(in, ", "))
 	}
 	r.Deleting = true
-	if err := r.save(n.dir(r)); err != nil {
-		return err
-	}
-	if err := n.erase(r); err != nil {
-		return err
-	}
-	l.remove()
-	return n.p.sweep(all, r.Spec.Owner)
+	return n.p.inOrder(ctx,
+		func() error { return r.save(n.dir(r)) },
+		func() error { return n.erase(ctx, r) },
+		func() error { return n.p.sweep(ctx, all) },
+	)
 }
 
 // erase removes all parts, the record last.
-func (n networks) erase(r *networkRecord) error {
+func (n networks) erase(ctx context.Context, r *networkRecord) error {
 	link := n.p.linkName(r.Spec.Key())
-	if err := removeRules(link); err != nil {
-		return err
-	}
-	if err := unlinkNetwork(link, n.netns(r)); err != nil {
-		return err
-	}
-	return os.RemoveAll(n.dir(r))
+	return n.p.inOrder(ctx,
+		func() error { return removeRules(link) },
+		func() error { return unlinkNetwork(link, n.netns(r)) },
+		func() error { return eraseDir(n.dir(r)) },
+	)
 }
 
 func (n networks) dir(r *networkRecord) string {

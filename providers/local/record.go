@@ -88,6 +88,26 @@ func (r *record[S]) save(dir string) error {
 	return writeJSON(filepath.Join(dir, "record.json"), r)
 }
 
+// eraseDir removes an object's folder, its record last: as long as anything is left, List has the object.
+func eraseDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == "record.json" {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
 // byID loads the object of the ID; nil if there is none of exactly that ID.
 func byID[S any](p *Provider, n providers.Noun, id providers.ID) (*record[S], error) {
 	k, ok := keyOf(id)
@@ -150,37 +170,11 @@ func writeFile(path string, b []byte, mode fs.FileMode) error {
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(b)
+	if filepath.Base(path) == "record.json" {
+		err = errors.Join(err, f.Sync()) // it must be whole after the host's power failed, too
+	}
 	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)
-}
-
-// sweep removes what the last object of its sort leaves behind. The lock of the whole folder is held and removed.
-func (p *Provider) sweep(all *lock, owner providers.Owner) error {
-	for _, d := range []string{"networks", "machines", "."} {
-		os.Remove(filepath.Join(p.folder, string(owner), d)) // fails where something is left in it
-	}
-	if err := p.sweepPrograms(); err != nil {
-		return err
-	}
-	nets, err := records[providers.NetworkSpec](p, providers.NetworkNoun, "")
-	if err != nil || len(nets) > 0 {
-		return err
-	}
-	if err := p.restoreSysctls(); err != nil {
-		return err
-	}
-	ms, err := records[providers.MachineSpec](p, providers.MachineNoun, "")
-	if err != nil || len(ms) > 0 {
-		return err
-	}
-	os.Remove(filepath.Join(p.folder, "bin"))
-	all.remove()
-	os.Remove(filepath.Join(p.folder, "locks"))
-	os.Remove(p.folder)
-	if p.folder == DefaultFolder {
-		os.Remove(filepath.Dir(p.folder))
-	}
-	return nil
 }

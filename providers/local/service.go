@@ -18,7 +18,7 @@ import (
 const (
 	leastBackOff = 100 * time.Millisecond
 	mostBackOff  = 10 * time.Second
-	stopGrace    = 10 * time.Second // from SIGTERM to SIGKILL
+	stopGrace    = 20 * time.Second // from SIGTERM to SIGKILL
 )
 
 // A service is a program that process 1 keeps running.
@@ -212,9 +212,8 @@ func (ss *services) runUserData() {
 // watch keeps running what has an executable /etc/service/NAME/run and no file "down" beside it.
 func (ss *services) watch(dir string) {
 	go func() {
-		for changed := range watchFolders(dir) {
+		for range watchFolders(dir) {
 			ss.rescan(dir)
-			changed()
 		}
 	}()
 }

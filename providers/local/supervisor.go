@@ -29,6 +29,7 @@ const (
 	booting phase = "booting"
 	running phase = "running"
 	stopped phase = "stopped"
+	dying   phase = "dying" // the supervisor is dead, process 1 not yet
 )
 
 // A state is a supervisor's word on its machine, in state.json. It counts only while the supervisor holds its lock.
@@ -58,6 +59,8 @@ type bootConfig struct {
 	Name    string      `json:"name"`
 	Address string      `json:"address"` // with the length of the network's prefix
 	Gateway string      `json:"gateway"`
+
+	MemoryMiB int `json:"memory_mib"`
 }
 
 // startMain starts a supervisor as nobody's child, and returns when it has its lock or has given up.
@@ -95,6 +98,7 @@ type supervisor struct {
 	group group
 	state state
 	stop  bool // somebody wants the machine to stay off
+	size  providers.MachineType
 	init  *os.Process
 }
 
@@ -205,8 +209,8 @@ func (s *supervisor) boot(signals <-chan os.Signal) (again bool, err error) {
 // limits makes the machine's control groups anew: nothing is left in them of the boot before.
 func (s *supervisor) limits(rec *machineRecord) error {
 	cpus, memory := hardware()
-	t, err := typeNamed(rec.Spec.Type, machineTypes(cpus, memory))
-	if err != nil {
+	var err error
+	if s.size, err = typeNamed(rec.Spec.Type, machineTypes(cpus, memory)); err != nil {
 		return err
 	}
 	if err := s.group.remove(); err != nil {
@@ -215,7 +219,7 @@ func (s *supervisor) limits(rec *machineRecord) error {
 	if err := s.group.make(); err != nil {
 		return err
 	}
-	return s.group.limit(t, cpus)
+	return s.group.limit(s.size, cpus)
 }
 
 // clone starts process 1 in namespaces of its own, in the machine's control groups. The caller writes its configuration to
@@ -288,7 +292,7 @@ func (s *supervisor) setUp(rec *machineRecord, config, status *os.File) (err err
 	err = json.NewEncoder(config).Encode(bootConfig{
 		Folder: s.p.folder, Dir: s.dir, Layers: rec.Layers, Program: s.p.program(rec.Program), Sshd: server,
 		Groups: s.group.trees, Name: rec.Spec.Name,
-		Address: fmt.Sprintf("%s/%d", rec.Address, rec.CIDR.Bits()), Gateway: gateway(rec.CIDR).String(),
+		Address: fmt.Sprintf("%s/%d", rec.Address, rec.CIDR.Bits()), Gateway: gateway(rec.CIDR).String(), MemoryMiB: s.size.MemoryMiB,
 	})
 	if err != nil {
 		return err
@@ -320,7 +324,7 @@ func (s *supervisor) wait(signals <-chan os.Signal, ended <-chan *os.ProcessStat
 				continue
 			}
 			s.init.Signal(unix.SIGTERM)
-			kill = time.After(30 * time.Second)
+			kill = time.After(40 * time.Second)
 		case <-kill:
 			s.init.Kill()
 		case st := <-ended:
@@ -361,14 +365,19 @@ func observe(dir string) (state, error) {
 	if err == nil {
 		err = json.Unmarshal(b, &s)
 	}
-	if err != nil && !os.IsNotExist(err) {
-		return s, err
+	held, aliveErr := aliveHeld(dir)
+	if aliveErr != nil {
+		return s, aliveErr
 	}
-	held, err := aliveHeld(dir)
-	if err != nil {
-		return s, err
+	if os.IsNotExist(err) && held {
+		s.Phase, err = booting, nil // it is just writing it
+	}
+	if err != nil && held { // else it may be missing, or damaged by the end of the host
+		return s, fmt.Errorf("read %s/state.json: %w", dir, err)
 	}
 	switch {
+	case !held && s.Init.alive():
+		s.Phase = dying
 	case !held:
 		s.Phase = stopped
 	case s.Phase == running && !s.Init.alive():

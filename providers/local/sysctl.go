@@ -3,6 +3,7 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,16 +24,24 @@ func hostSysctls() map[string]int {
 	}
 }
 
-// raiseSysctls sets what the host has too low, and writes down what it was. The lock of the whole folder is held.
-func (p *Provider) raiseSysctls() error {
-	file := filepath.Join(p.folder, "sysctls.json")
-	was := map[string]int{}
-	if b, err := os.ReadFile(file); err == nil {
-		if err := json.Unmarshal(b, &was); err != nil {
-			return fmt.Errorf("read %s: %w", file, err)
-		}
+// settingsFolder holds what the host's settings were, and who needs them raised: one file per folder of machines. It is gone
+// after the host's reboot, as the settings are.
+const settingsFolder = "/run/provision-local"
+
+// raiseSysctls sets what the host has too low, and writes down what it was.
+func (p *Provider) raiseSysctls(ctx context.Context) error {
+	l, err := acquire(ctx, filepath.Join(settingsFolder, "lock"))
+	if err != nil {
+		return err
 	}
-	raise := map[string]int{}
+	defer l.release()
+	if err := writeFile(p.settingsUser(), nil, 0o600); err != nil {
+		return err
+	}
+	was, err := readSettings()
+	if err != nil {
+		return err
+	}
 	for name, least := range hostSysctls() {
 		n, err := readSysctl(name)
 		if err != nil {
@@ -41,38 +50,39 @@ func (p *Provider) raiseSysctls() error {
 		if n >= least {
 			continue
 		}
-		raise[name] = least
 		if _, known := was[name]; !known {
 			was[name] = n
 		}
-	}
-	if len(raise) == 0 {
-		return nil
-	}
-	if err := writeJSON(file, was); err != nil {
-		return err
-	}
-	for name, n := range raise {
-		if err := writeSysctl(name, n); err != nil {
+		if err := writeJSON(filepath.Join(settingsFolder, "was.json"), was); err != nil {
+			return err
+		}
+		if err := writeSysctl(name, least); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// restoreSysctls sets back what raiseSysctls set, unless somebody else has set it again since.
-func (p *Provider) restoreSysctls() error {
-	file := filepath.Join(p.folder, "sysctls.json")
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
+// restoreSysctls sets back what raiseSysctls set, if no other folder has machines and nobody else has set it again since.
+func (p *Provider) restoreSysctls(ctx context.Context) error {
+	if _, err := os.Stat(p.settingsUser()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	l, err := acquire(ctx, filepath.Join(settingsFolder, "lock"))
 	if err != nil {
 		return err
 	}
-	was := map[string]int{}
-	if err := json.Unmarshal(b, &was); err != nil {
-		return fmt.Errorf("read %s: %w", file, err)
+	defer l.release()
+	users, err := filepath.Glob(filepath.Join(settingsFolder, "user-*"))
+	if err != nil {
+		return err
+	}
+	if len(users) > 1 {
+		return os.Remove(p.settingsUser())
+	}
+	was, err := readSettings()
+	if err != nil {
+		return err
 	}
 	for name, n := range was {
 		if now, err := readSysctl(name); err != nil || now != hostSysctls()[name] {
@@ -82,7 +92,27 @@ func (p *Provider) restoreSysctls() error {
 			return err
 		}
 	}
-	return os.Remove(file)
+	return os.RemoveAll(settingsFolder)
+}
+
+func (p *Provider) settingsUser() string {
+	return filepath.Join(settingsFolder, "user-"+p.groupsTop())
+}
+
+func readSettings() (map[string]int, error) {
+	was := map[string]int{}
+	file := filepath.Join(settingsFolder, "was.json")
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return was, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &was)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	return was, nil
 }
 
 func readSysctl(name string) (int, error) {

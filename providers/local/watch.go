@@ -4,7 +4,6 @@ package local
 
 import (
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,9 +18,8 @@ const (
 )
 
 // watchFolders yields once at first and then whenever something in the folder or in one of its folders may have changed.
-// What it yields is to be called when the change has been dealt with: it only marks the end of a round.
-func watchFolders(dir string) iter.Seq[func()] {
-	return func(yield func(func()) bool) {
+func watchFolders(dir string) func(yield func() bool) {
+	return func(yield func() bool) {
 		events := make(chan struct{}, 1)
 		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 		if err != nil {
@@ -35,7 +33,7 @@ func watchFolders(dir string) iter.Seq[func()] {
 			if fd >= 0 {
 				addWatches(fd, dir)
 			}
-			if !yield(func() {}) {
+			if !yield() {
 				return
 			}
 			select {

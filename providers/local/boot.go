@@ -1,0 +1,133 @@
+//go:build linux
+
+package local
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+const (
+	sshPort   = 22
+	bootLimit = 60 * time.Second // from the supervisor's start to an answer by SSH
+)
+
+// raise starts the machine's supervisor and waits until SSH answers.
+func (m machines) raise(ctx context.Context, r *machineRecord) error {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	dir := m.dir(r)
+	if err := m.kill(ctx, dir); err != nil { // what its supervisor's death has left
+		return err
+	}
+	if err := errors.Join(m.start(ctx, r), m.p.step(ctx)); err != nil {
+		return err
+	}
+	var last error
+	for {
+		now, err := observe(dir)
+		switch {
+		case err != nil:
+			return err
+		case now.Phase == stopped && now.Error != "":
+			return fmt.Errorf("%w: boot: %s", now.Kind, strings.TrimPrefix(now.Error, string(now.Kind)+": "))
+		case now.Phase == stopped:
+			return fail(providers.Unavailable, "it stopped while it was booting")
+		case now.Phase == running:
+			if last = banner(ctx, netip.AddrPortFrom(r.Address, sshPort)); last == nil {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fail(providers.Unavailable, "no answer by SSH from %s: %w", r.Address, errors.Join(last, ctx.Err()))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// start starts a supervisor. It is not a child of this process, so nothing is to be waited for when it ends.
+func (m machines) start(ctx context.Context, r *machineRecord) error {
+	dir := m.dir(r)
+	log, err := os.OpenFile(filepath.Join(dir, "supervisor.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	for {
+		c := exec.CommandContext(ctx, m.p.program(r.Program))
+		c.Args = []string{starterName, m.p.folder, string(r.Spec.Owner), r.Spec.Name}
+		c.Dir, c.Env = "/", machineEnv()
+		c.Stdout, c.Stderr = log, log
+		err := c.Run()
+		if !errors.Is(err, unix.ETXTBSY) { // a child of another goroutine may still hold the copy that was just written
+			return startError(ctx, err, log.Name())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func startError(ctx context.Context, err error, log string) error {
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	words, _ := os.ReadFile(log)
+	return fail(providers.Unavailable, "start its supervisor: %w: %s", err, strings.TrimSpace(string(words)))
+}
+
+// banner returns nil if an SSH server answers at the address.
+func banner(ctx context.Context, a netip.AddrPort) error {
+	d := net.Dialer{Timeout: 250 * time.Millisecond}
+	c, err := d.DialContext(ctx, "tcp", a.String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(line, "SSH-") {
+		return fmt.Errorf("%s says %q", a, line)
+	}
+	return nil
+}
+
+// kill ends the machine's processes and its supervisor and waits until they are gone.
+func (m machines) kill(ctx context.Context, dir string) error {
+	now, err := observe(dir)
+	if err != nil {
+		return err
+	}
+	if err := now.Supervisor.signal(unix.SIGQUIT); err != nil {
+		return err
+	}
+	if !now.Supervisor.ended(ctx, 10*time.Second) {
+		if err := now.Supervisor.signal(unix.SIGKILL); err != nil {
+			return err
+		}
+	}
+	if err := now.Init.signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	if !now.Init.ended(ctx, 20*time.Second) || !now.Supervisor.ended(ctx, 10*time.Second) {
+		return fail(providers.Unavailable, "its processes (supervisor %d, process 1 is %d) do not end", now.Supervisor.PID, now.Init.PID)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+//go:build linux
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/providertest"
+)
+
+var errCut = errors.New("cut")
+
+// TestProvider holds the provider to the contract.
+func TestProvider(t *testing.T) {
+	providertest.Run(t, func(t *testing.T) providertest.Fixture {
+		w := newWorld(t)
+		return providertest.Fixture{
+			Provider: w.Provider,
+			Type:     "micro",
+			Machine: func(m *providers.MachineSpec) {
+				m.AuthorizedKeys = []string{publicLine(w.key.PublicKey())}
+			},
+			Usable: func(_ context.Context, m providers.Machine) error {
+				out, err := w.try(m, "hostname")
+				if err == nil && out != m.Name {
+					err = fmt.Errorf("its host name is %q", out)
+				}
+				return err
+			},
+			Stop: func(ctx context.Context, id providers.ID) error {
+				k, _ := keyOf(id)
+				s, err := observe(w.dir(providers.MachineNoun, k))
+				if err != nil {
+					return err
+				}
+				if err := s.Init.signal(unix.SIGKILL); err != nil {
+					return err
+				}
+				if !s.Supervisor.ended(ctx, 10*time.Second) {
+					return errors.New("its supervisor goes on")
+				}
+				return nil
+			},
+			Cut: func(n int) func() bool { return cutAt(w.Provider, n) },
+		}
+	})
+}
+
+// cutAt makes every step fail from the n-th on. Nothing else is at work meanwhile.
+func cutAt(p *Provider, n int) (heal func() bool) {
+	steps := 0
+	p.cut = func() error {
+		if steps++; steps > n {
+			return fmt.Errorf("%w at step %d", errCut, n)
+		}
+		return nil
+	}
+	return func() bool {
+		p.cut = nil
+		return steps > n
+	}
+}

@@ -1,0 +1,86 @@
+//go:build linux
+
+package local
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+// rehearseEnv makes the test's program make and remove a machine in that folder, to be killed meanwhile.
+const rehearseEnv = "PROVISION_LOCAL_TEST_REHEARSE"
+
+func rehearse(folder string) int {
+	ctx := context.Background()
+	p := New(Options{Folder: folder})
+	n, err := p.Networks().Create(ctx, providers.NetworkSpec{Owner: "demo", Name: "main"})
+	if err != nil && providers.KindOf(err) != providers.Exists {
+		return complain(err)
+	}
+	m, err := p.Machines().Create(ctx, providers.MachineSpec{Owner: "demo", Name: "a", Network: n.ID, Type: "micro"})
+	if err != nil {
+		return complain(err)
+	}
+	if err := p.Machines().Delete(ctx, m.ID); err != nil {
+		return complain(err)
+	}
+	if err := p.Networks().Delete(ctx, n.ID); err != nil {
+		return complain(err)
+	}
+	return 0
+}
+
+// TestKilledAnywhere kills a process that makes and removes a network and a machine, a little later each time. What it leaves
+// must be listed, be completed by Create, and be removed by Delete.
+func TestKilledAnywhere(t *testing.T) {
+	w := newWorld(t)
+	const pace = 20 * time.Millisecond
+	for after := pace; ; after += pace {
+		if w.killed(after) {
+			t.Logf("killed at each %s up to %s", pace, after)
+			return
+		}
+		if after%(2*pace) == 0 { // every other time what is left is removed as it is
+			w.clean()
+			continue
+		}
+		m, err := w.Machines().Create(t.Context(), w.spec("demo", "a"))
+		if err != nil && providers.KindOf(err) != providers.Exists {
+			t.Fatalf("Create after a kill at %s: %v\n%s", after, err, w.words(providers.Key{Owner: "demo", Name: "a"}))
+		}
+		if err == nil {
+			w.run(m, "true")
+		}
+		if now := w.get(m); now.Partial || now.State != providers.Running {
+			t.Fatalf("after a kill at %s Create left %+v", after, now)
+		}
+		w.clean()
+	}
+}
+
+// killed starts the rehearsal and kills it after a while; true if it was at its end before.
+func (w *world) killed(after time.Duration) (ended bool) {
+	w.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := exec.Command(self)
+	c.Env = append(os.Environ(), rehearseEnv+"="+w.folder)
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	timer := time.AfterFunc(after, func() { c.Process.Kill() })
+	defer timer.Stop()
+	err = c.Wait()
+	if c.ProcessState.Exited() && err != nil {
+		w.t.Fatalf("the rehearsal failed: %v", err)
+	}
+	return err == nil
+}
