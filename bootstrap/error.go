@@ -14,7 +14,9 @@ type HostError struct {
 }
 
 // Error gives host, phase and cause, without the output.
-func (e *HostError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Host, e.Phase, e.Err) }
+func (e *HostError) Error() string {
+	return fmt.Sprintf("%s: %s: %s", e.Host, e.Phase, strings.TrimPrefix(e.Err.Error(), e.Host+": "))
+}
 
 // Unwrap returns the cause.
 func (e *HostError) Unwrap() error { return e.Err }

@@ -14,9 +14,11 @@ type host struct {
 	o     Options
 	known hostKeys
 
-	turn   chan struct{} // holds one element; who takes it may read and write the fields below
-	conn   *conn
-	closed bool
+	closing context.Context // ended by Close
+	close   context.CancelFunc
+
+	turn chan struct{} // holds one element; who takes it may read and write conn
+	conn *conn
 }
 
 // Dial connects to a machine. While it boots and does not answer, Dial tries again, until Options.Timeout has passed or
@@ -32,6 +34,7 @@ func Dial(ctx context.Context, o Options) (Host, error) {
 		return nil, err
 	}
 	h := &host{o: o, known: known, conn: c, turn: make(chan struct{}, 1)}
+	h.closing, h.close = context.WithCancel(context.Background())
 	h.turn <- struct{}{}
 	return h, nil
 }
@@ -44,12 +47,15 @@ func (h *host) connection(ctx context.Context) (*conn, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { h.turn <- struct{}{} }()
-	if h.closed {
+	if h.closing.Err() != nil {
 		return nil, fmt.Errorf("%s: %w", h.o.Name, errClosed)
 	}
 	if !h.conn.ended() {
 		return h.conn, nil
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.closing, cancel)()
 	c, err := dial(ctx, h.o, h.known, h.o.Redial)
 	if err != nil {
 		return nil, err
@@ -74,11 +80,11 @@ func (h *host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return nc, nil
 }
 
-// Close ends the connection.
+// Close ends the connection, or the attempt to make it anew.
 func (h *host) Close() error {
+	h.close()
 	<-h.turn
 	defer func() { h.turn <- struct{}{} }()
-	h.closed = true
 	h.conn.end(errClosed)
 	return nil
 }
