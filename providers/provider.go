@@ -91,5 +91,6 @@ type Caps struct {
 	Zones         []string // zones that machines can be placed in; empty means that there is just one place
 	Arch          []string // processor architectures of its machines, as GOARCH names them
 	MaxNameLen    int      // longest machine name it accepts; 0 means 63
+	Local         bool     // its machines are on the host that runs the command, and so is what is known of them
 	Simulated     bool     // its machines exist on paper only: nothing answers SSH, so none becomes a node
 }

@@ -211,7 +211,7 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 	if err != nil {
 		return nil, err
 	}
-	st, err := state.Open(ctx, state.Options{Cluster: c.Name, Command: a.commandLine(), Folder: a.flags.stateDir, ReadOnly: readOnly, AnyMachine: c.Provider.Name != "local"})
+	st, err := state.Open(ctx, state.Options{Cluster: c.Name, Command: a.commandLine(), Folder: a.flags.stateDir, ReadOnly: readOnly, AnyMachine: !p.Caps().Local})
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "usage: kube PROGRAM [ARGUMENTS]\n\nPrograms: %s\n", strings.Join(names(known), ", "))
 		os.Exit(2)
 	}
+	go trimPages()
 	os.Exit(run())
 }
 

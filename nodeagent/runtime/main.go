@@ -20,6 +20,7 @@ func main() {
 	if filepath.Base(os.Args[0]) == "ctr" {
 		name, run = "ctr", app.New().Run
 	}
+	go trimPages()
 	if err := run(context.Background(), os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(1)

@@ -51,7 +51,7 @@ func New(o Options) *Provider {
 func (*Provider) Name() string { return "local" }
 
 // Caps says that there are machines and networks, of the host's architecture, in one place.
-func (*Provider) Caps() providers.Caps { return providers.Caps{Arch: []string{arch}} }
+func (*Provider) Caps() providers.Caps { return providers.Caps{Arch: []string{arch}, Local: true} }
 
 // step is a place between two changes: where a call ends whose context has ended.
 func (p *Provider) step(ctx context.Context) error {

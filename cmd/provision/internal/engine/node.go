@@ -111,7 +111,7 @@ func (e *Engine) install(ctx context.Context, c plan.Change, m plan.Member) erro
 	if err != nil {
 		return err
 	}
-	return bootstrap.Run(ctx, t, bootstrap.Install(), e.report(c.Address))
+	return bootstrap.Run(ctx, t, bootstrap.Install(), e.report(c.Address+" install"))
 }
 
 // join gives an installed node its token and waits until it is ready.
