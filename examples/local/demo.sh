@@ -19,6 +19,6 @@ echo
 address=$($provision kubectl "$file" -- get service web -o 'jsonpath={.spec.clusterIP}')
 echo "The demo page, fetched from a machine through the Service ($address):"
 page=$($provision ssh "$file" demo-workers-0 -- curl -fsS --max-time 10 --retry 20 --retry-delay 1 --retry-all-errors "http://$address/")
-echo "$page" | sed -e 's/<style>.*<\/style>//' -e 's/<[^>]*>/ /g' -e 's/  */ /g' | grep -v '^ *$' | head -20
+echo "$page" | sed -e '/<style>/,/<\/style>/d' -e 's/<[^>]*>/ /g' -e 's/  */ /g' | grep -v '^ *$' | head -20
 printf '\nFrom apply to the page: %.1f s\n' "$(echo "$(date +%s.%N) - $start" | awk '{print $1 - $3}')"
 echo "Remove it all again:    bin/provision destroy $file"
