@@ -5,7 +5,7 @@ BUNDLE = bin/bundle-linux-$(ARCH).tar.zst
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: help setup build bundle demo check test lint e2e bench fmt clean
+.PHONY: help setup build bundle demo check test lint e2e bench notices fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -28,6 +28,8 @@ e2e: build ## the real thing: machines, SSH, Kubernetes, here
 	$(GO) test -tags e2e -count=1 -timeout 30m -v -run E2E ./cmd/provision
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+notices: setup ## write docs/third-party-notices.md anew
+	$(GO) run ./bootstrap/bundle/pack -arch $(ARCH) -out $(BUNDLE) -notices docs/third-party-notices.md
 fmt: ## format the Go code
 	gofmt -w $$(git ls-files '*.go')
 clean: ## remove what was built
