@@ -191,13 +191,13 @@ func (a *agent) issue(node templates.Node) error {
 }
 
 func (a *agent) start(ctx context.Context, node templates.Node, dir string, m *bundle.Manifest) error {
-	sandbox, err := pause(m)
+	pause, keep, err := names(m)
 	if err != nil {
 		return err
 	}
 	f := fleet{
 		Setting: controlplane.Setting{Node: node, Bin: dir + "/bin"},
-		host:    a.host, pause: sandbox, images: a.missingImages,
+		host:    a.host, pause: pause, keep: keep, images: a.missingImages,
 	}
 	specs, err := f.processes()
 	if err != nil {

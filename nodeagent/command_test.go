@@ -174,7 +174,7 @@ func TestNewsAndBlame(t *testing.T) {
 	waits := templates.ProcessStatus{Name: "kubelet", State: templates.Waiting, WaitingFor: "containerd"}
 	dies := templates.ProcessStatus{Name: "etcd", State: templates.BackOff, LastExit: "exit status 1"}
 	first := status(dies, waits)
-	if got := strings.Join(news(first, seen), "; "); got != "etcd back-off: exit status 1; kubelet waiting: waits for containerd" {
+	if got := strings.Join(news(first, seen), "; "); got != "etcd back-off: exit status 1; kubelet waits for containerd" {
 		t.Errorf("at first %q", got)
 	}
 	if got := news(first, seen); len(got) != 0 {

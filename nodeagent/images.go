@@ -85,12 +85,17 @@ func (i importer) ctr(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// pause returns the name of the image that sandboxes are made of.
-func pause(m *bundle.Manifest) (string, error) {
+// names returns the name of the image that sandboxes are made of, and those of all others.
+func names(m *bundle.Manifest) (pause string, others []string, err error) {
 	for _, img := range m.Images {
 		if strings.Contains(img.Name, "/pause:") {
-			return img.Name, nil
+			pause = img.Name
+		} else {
+			others = append(others, img.Name)
 		}
 	}
-	return "", fmt.Errorf("bundle %s has no pause image", m.ID)
+	if pause == "" {
+		err = fmt.Errorf("bundle %s has no pause image", m.ID)
+	}
+	return pause, others, err
 }

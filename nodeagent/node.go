@@ -63,7 +63,7 @@ func notReady(ctx context.Context, client *api.Client, name string) string {
 	if api.IsStatus(err, http.StatusNotFound) {
 		return "the kubelet to register the node"
 	} else if err != nil {
-		return "the cluster's API: " + err.Error()
+		return "the cluster's API"
 	}
 	for _, c := range node.Status.Conditions {
 		if c.Type != "Ready" {

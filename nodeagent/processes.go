@@ -52,6 +52,7 @@ type fleet struct {
 	controlplane.Setting
 	host   host
 	pause  string        // image of the sandboxes
+	keep   []string      // names of the bundle's other images
 	images func() string // what the images that the kubelet needs still wait for
 }
 
@@ -100,7 +101,7 @@ func (f fleet) containerd() (controlplane.Process, error) {
 	conf, err := templates.RenderContainerd(templates.Containerd{
 		// Containers remember where their runc and shim are, so these are the link and not this bundle's folder.
 		Root: containerdRoot, State: containerdState, Bin: templates.Current + "/bin", CNIBin: templates.Current + "/cni",
-		CNIConf: cniConfDir, Pause: f.pause, Systemd: f.host.systemd, OOMScore: f.host.oomScore,
+		CNIConf: cniConfDir, Pause: f.pause, Keep: f.keep, Systemd: f.host.systemd, OOMScore: f.host.oomScore,
 	})
 	return controlplane.Process{
 		Name:  containerdName,

@@ -32,7 +32,7 @@ func testNode(role templates.Role, members int) templates.Node {
 func processesOf(t *testing.T, n templates.Node, h host) map[string]controlplane.Process {
 	t.Helper()
 	h.resolvConf = "/etc/resolv.conf"
-	f := fleet{Setting: controlplane.Setting{Node: n, Bin: "/opt/provision/b1/bin"}, host: h, pause: "pause:1", images: func() string { return "" }}
+	f := fleet{Setting: controlplane.Setting{Node: n, Bin: "/opt/provision/b1/bin"}, host: h, pause: "pause:1", keep: []string{"dns:1", "web:1"}, images: func() string { return "" }}
 	list, err := f.processes()
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func TestConfigurationFiles(t *testing.T) {
 		}},
 		{host{}, map[string][]string{
 			kubeletConf:    {"cgroupDriver: cgroupfs", "failCgroupV1: false"},
-			containerdConf: {"SystemdCgroup = false", "restrict_oom_score_adj = true"},
+			containerdConf: {"SystemdCgroup = false", "restrict_oom_score_adj = true", `bundle-1 = "web:1"`},
 			proxyConf:      {"mode: nftables", "maxPerCore: 0, min: 0"},
 			flannelConf:    {`"Type": "vxlan"`, `"EnableNFTables": true`},
 			nodeConf:       {kubeletClient, "https://127.0.0.1:7443"},

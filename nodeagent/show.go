@@ -76,8 +76,10 @@ func detail(p templates.ProcessStatus) string {
 		return "ready"
 	case p.WaitingFor != "":
 		return "waits for " + p.WaitingFor
-	case p.State == templates.BackOff:
+	case p.State == templates.BackOff || p.LastProbe == "":
 		return p.LastExit
+	case p.LastExit != "":
+		return p.LastProbe + "; it ended before: " + p.LastExit
 	}
 	return p.LastProbe
 }
@@ -124,14 +126,25 @@ func news(s templates.Status, seen map[string]string) []string {
 	for _, p := range s.Processes {
 		if p.Ready {
 			say(p.Name, "ready")
-		} else if p.State != templates.Starting {
-			say(p.Name, strings.TrimSuffix(fmt.Sprintf("%s: %s", p.State, detail(p)), ": "))
 		} else {
-			say(p.Name, "starting")
+			say(p.Name, state(p))
 		}
 	}
 	say("problem:", strings.Join(s.Problems, "; "))
 	return slices.DeleteFunc(lines, func(l string) bool { return l == "problem:" })
+}
+
+// state says in a few words what a process does that is not ready.
+func state(p templates.ProcessStatus) string {
+	switch {
+	case p.State == templates.Starting:
+		return "starts"
+	case p.State == templates.Waiting && p.WaitingFor != "":
+		return detail(p)
+	case detail(p) != "":
+		return fmt.Sprintf("%s: %s", p.State, detail(p))
+	}
+	return string(p.State)
 }
 
 func holds(s templates.Status, condition string) bool {

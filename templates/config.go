@@ -33,14 +33,15 @@ func RenderKubelet(k Kubelet) ([]byte, error) {
 
 // Containerd is what containerd's configuration depends on.
 type Containerd struct {
-	Root     string // folder of what it keeps
-	State    string // folder of what it needs until the next boot
-	Bin      string // folder of the shim and runc
-	CNIBin   string // folder of the CNI plug-ins
-	CNIConf  string // folder of their configuration
-	Pause    string // image of the sandboxes
-	Systemd  bool   // systemd manages cgroups
-	OOMScore bool   // it may lower processes' OOM scores
+	Root     string   // folder of what it keeps
+	State    string   // folder of what it needs until the next boot
+	Bin      string   // folder of the shim and runc
+	CNIBin   string   // folder of the CNI plug-ins
+	CNIConf  string   // folder of their configuration
+	Pause    string   // image of the sandboxes
+	Keep     []string // further images that must not be removed when the disk is full: no registry has them
+	Systemd  bool     // systemd manages cgroups
+	OOMScore bool     // it may lower processes' OOM scores
 }
 
 // RenderContainerd returns containerd's configuration, as TOML.
