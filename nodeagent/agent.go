@@ -47,8 +47,6 @@ type agent struct {
 	balancer *balancer.Balancer
 	reload   chan chan error
 
-	applying sync.Mutex // one apply at a time
-
 	mu       sync.Mutex
 	changed  chan struct{}
 	hash     string // of node.json

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -247,7 +248,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	block, _ := pem.Decode(p.Key)
-	secrets := []string{"PRIVATE KEY", token.Secret, fmt.Sprint(block.Bytes[:8])[1:20], fmt.Sprintf("%x", block.Bytes[:8]), a.serviceAccount.D.String(), string(p.Key[60:80])}
+	secrets := []string{"PRIVATE KEY", token.Secret, fmt.Sprint(block.Bytes[:8])[1:20], fmt.Sprintf("%x", block.Bytes[:8]), serviceAccount(t, a), string(p.Key[60:80])}
 	kubeconfig := Kubeconfig{Server: "https://x", Pair: p, Token: token}
 	for _, v := range []any{a, a.Cluster, p, &p, token, &token, kubeconfig, &kubeconfig, []any{p, token}, map[string]any{"x": a}, struct{ P Pair }{p}} {
 		var log bytes.Buffer
@@ -334,4 +335,14 @@ func TestLifeEndsWithTheAuthority(t *testing.T) {
 	if _, err := ca.Issue(Leaf{CommonName: "x", Usage: Client}, now.Add(AuthorityLife+time.Hour)); err == nil {
 		t.Error("an expired authority issued a certificate")
 	}
+}
+
+// serviceAccount returns the service account's private number, as a log would show it.
+func serviceAccount(t *testing.T, a *Authorities) string {
+	t.Helper()
+	b, err := a.serviceAccount.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return new(big.Int).SetBytes(b).String()
 }
