@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -30,9 +31,11 @@ func (m machines) raise(ctx context.Context, r *machineRecord) error {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
 	dir := m.dir(r)
-	if err := m.kill(ctx, dir); err != nil { // what its supervisor's death has left
+	alive, err := m.seize(ctx, dir) // what its supervisor's death may have left is gone then
+	if err != nil {
 		return err
 	}
+	alive.Close()
 	if err := errors.Join(m.start(ctx, r), m.p.step(ctx)); err != nil {
 		return err
 	}
@@ -74,6 +77,9 @@ func (m machines) start(ctx context.Context, r *machineRecord) error {
 		c.Stdout, c.Stderr = log, log
 		err := c.Run()
 		if !errors.Is(err, unix.ETXTBSY) { // a child of another goroutine may still hold the copy that was just written
+			if held, _ := aliveHeld(dir); held {
+				return ctx.Err() // by this one or by one that was still coming up: it will do
+			}
 			return startError(ctx, err, log.Name())
 		}
 		time.Sleep(time.Millisecond)
@@ -107,6 +113,29 @@ func banner(ctx context.Context, a netip.AddrPort) error {
 		return fmt.Errorf("%s says %q", a, line)
 	}
 	return nil
+}
+
+// seize ends the machine's processes and holds the lock of its life, so that none begins again; nil if the machine was not
+// yet laid out. A supervisor may still be coming up whose starter was killed: it is ended too.
+func (m machines) seize(ctx context.Context, dir string) (*os.File, error) {
+	for {
+		if err := m.kill(ctx, dir); err != nil {
+			return nil, err
+		}
+		alive, err := holdAlive(dir)
+		switch {
+		case err == nil:
+			return alive, nil
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, nil
+		case !errors.Is(err, errHeld):
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // kill ends the machine's processes and its supervisor and waits until they are gone.

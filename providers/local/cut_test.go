@@ -18,6 +18,7 @@ const rehearseEnv = "PROVISION_LOCAL_TEST_REHEARSE"
 func rehearse(folder string) int {
 	ctx := context.Background()
 	p := New(Options{Folder: folder})
+	p.reap = 0
 	n, err := p.Networks().Create(ctx, providers.NetworkSpec{Owner: "demo", Name: "main"})
 	if err != nil && providers.KindOf(err) != providers.Exists {
 		return complain(err)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -59,7 +60,7 @@ func (m machines) bringUp(ctx context.Context, r *machineRecord) error {
 		if _, err := m.network(r); err != nil {
 			return err
 		}
-	} else if err := errors.Join(m.layOut(r), m.p.step(ctx)); err != nil {
+	} else if err := m.layOut(ctx, r); err != nil {
 		return err
 	}
 	if err := m.raise(ctx, r); err != nil {
@@ -187,11 +188,6 @@ func (m machines) intend(ctx context.Context, s providers.MachineSpec) (*machine
 	if r != nil && r.Complete {
 		return r, nil
 	}
-	if r != nil { // it may run already, with other keys or another size than is asked for now
-		if err := m.kill(ctx, dir); err != nil {
-			return nil, err
-		}
-	}
 	all, err := m.p.all(ctx)
 	if err != nil {
 		return nil, err
@@ -251,8 +247,14 @@ func (m machines) network(r *machineRecord) (*networkRecord, error) {
 	return net, nil
 }
 
-// layOut makes the machine's root.
-func (m machines) layOut(r *machineRecord) error {
+// layOut makes the machine's root. A machine that was not complete may run already, with other keys or another size than is
+// asked for now: it is ended.
+func (m machines) layOut(ctx context.Context, r *machineRecord) error {
+	alive, err := m.seize(ctx, m.dir(r))
+	if err != nil {
+		return err
+	}
+	defer alive.Close()
 	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return err
@@ -272,7 +274,10 @@ func (m machines) layOut(r *machineRecord) error {
 	if err := (root{m.dir(r), r.Layers}).layOut(r, server); err != nil {
 		return err
 	}
-	return r.save(m.dir(r))
+	if err := touch(filepath.Join(m.dir(r), "alive")); err != nil {
+		return err
+	}
+	return errors.Join(r.save(m.dir(r)), m.p.step(ctx))
 }
 
 // erase removes the machine but for its lock. It may be repeated.
@@ -282,9 +287,11 @@ func (m machines) erase(ctx context.Context, r *machineRecord) error {
 	if err != nil {
 		return err
 	}
+	var alive *os.File
+	defer func() { alive.Close() }() // closing none is an error that nobody needs
 	return m.p.inOrder(ctx,
 		func() error { r.Deleting = true; return r.save(dir) },
-		func() error { return m.kill(ctx, dir) },
+		func() error { alive, err = m.seize(ctx, dir); return err },
 		func() error { return g.remove() },
 		func() error { g.removeAbove(); return eraseDir(dir) },
 	)

@@ -98,7 +98,7 @@ func touch(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o755)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o755)
 	if err != nil {
 		return err
 	}
