@@ -212,7 +212,7 @@ func (m machines) place(r *machineRecord) error {
 	if err != nil {
 		return err
 	}
-	n := networks{m.p}
+	n := networks(m)
 	free := unix.Statfs_t{}
 	if err := unix.Statfs(n.dir(net), &free); err == nil && free.Bavail*uint64(free.Bsize)>>30 < uint64(r.Spec.DiskGiB) {
 		return fail(providers.Capacity, "a disk of %d GiB: %s has %d GiB free", r.Spec.DiskGiB, m.p.folder, free.Bavail*uint64(free.Bsize)>>30)
@@ -241,7 +241,7 @@ func (m machines) network(r *machineRecord) (*networkRecord, error) {
 	switch {
 	case net == nil || net.Spec.Owner != r.Spec.Owner:
 		return nil, fail(providers.NotFound, "network %q", r.Spec.Network)
-	case !net.Complete || net.Deleting || !(networks{m.p}).up(net):
+	case !net.Complete || net.Deleting || !networks(m).up(net):
 		return nil, fail(providers.Conflict, "network %s is not complete: create it first", net.Spec.Name)
 	}
 	return net, nil
