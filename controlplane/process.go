@@ -25,7 +25,8 @@ type Process struct {
 	Dirs  []Dir            // are made before it starts
 	Files []templates.File // are written before it starts
 
-	After []string                    // processes that must be ready before it starts for the first time
+	After []string                    // processes that must be ready before it starts for the first time, and end after it
+	Uses  []string                    // processes that end after it, as those of After do
 	Gate  func() string               // nil, or says what else it waits for; "" lets it start. It is called often and must be cheap
 	Ready func(context.Context) error // nil, or says why it is not ready. It is safe for concurrent use and obeys the context
 	Grace time.Duration               // how long it may take to end when asked to; 0: ten seconds

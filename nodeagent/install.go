@@ -101,6 +101,12 @@ func enable(ctx context.Context) error {
 		now, runs := holder()
 		return runs && (!stale || now != before)
 	})
+	if err == nil {
+		return nil
+	}
+	if now, runs := holder(); runs && stale && now == before {
+		return fmt.Errorf("the node agent that ran before (process %d) does not end", before)
+	}
 	if errors.Is(err, errNotRunning) && !look().systemd {
 		return fmt.Errorf("%w: nothing started %s/run, and systemd is not there either", err, templates.ServiceDir)
 	}

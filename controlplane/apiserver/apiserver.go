@@ -40,6 +40,7 @@ func Process(s controlplane.Setting) controlplane.Process {
 		},
 		// It need not wait until etcd serves: connections to an open port wait there, and it has enough to do meanwhile.
 		Gate:  controlplane.Listening(etcd.ClientAddress, etcd.Name),
+		Uses:  []string{etcd.Name},
 		Ready: controlplane.HTTPReady(fmt.Sprintf("https://127.0.0.1:%d/readyz", templates.APIPort), pki.ClusterCA.File()),
 		Grace: 20 * time.Second,
 	}

@@ -87,8 +87,9 @@ func (r *runner) adopt() (child, time.Time) {
 	}
 	if rec.Hash != r.hash {
 		r.s.o.Log.Info("stopping a process that is to run in another way", "process", r.name, "pid", c.pid())
-		terminate(c, r.grace())
-		r.s.records.remove(r.name)
+		if r.s.terminate(c, r.grace()) {
+			r.s.records.remove(r.name)
+		}
 		return nil, time.Time{}
 	}
 	r.set(func(p *templates.ProcessStatus) {
@@ -123,7 +124,7 @@ func (r *runner) wait() bool {
 	tick := time.NewTicker(gatePeriod)
 	defer tick.Stop()
 	for {
-		if r.ctx.Err() != nil {
+		if r.ctx.Err() != nil || r.s.isClosed() {
 			r.set(func(p *templates.ProcessStatus) { p.State, p.WaitingFor = templates.Stopped, "" })
 			return false
 		}
@@ -177,20 +178,22 @@ func (r *runner) watch(c child) reason {
 	case <-c.done():
 		return died
 	case <-r.restart:
-		r.end(c)
-		return again
+		return r.end(c, again)
 	case <-r.ctx.Done():
 		if !r.stop.Load() {
 			return let
 		}
-		r.end(c)
-		return stopped
+		return r.end(c, stopped)
 	}
 }
 
-func (r *runner) end(c child) {
+// end ends the process and returns why, unless the supervisor is closed before it has ended.
+func (r *runner) end(c child, why reason) reason {
 	r.set(func(p *templates.ProcessStatus) { p.State, p.Ready = templates.Stopping, false })
-	terminate(c, r.grace())
+	if !r.s.terminate(c, r.grace()) {
+		return let
+	}
+	return why
 }
 
 func (r *runner) grace() time.Duration {
@@ -277,18 +280,21 @@ func (r *runner) set(f func(*templates.ProcessStatus)) {
 	r.s.notify()
 }
 
-// terminate asks a process to end, and ends it if it does not.
-func terminate(c child, grace time.Duration) {
+// terminate asks a process to end, and ends it if it does not. It returns false if the supervisor was closed before that.
+func (s *Supervisor) terminate(c child, grace time.Duration) bool {
 	c.signal(syscall.SIGTERM)
 	t := time.NewTimer(grace)
 	defer t.Stop()
 	select {
 	case <-c.done():
-		return
+		return true
+	case <-s.closed:
+		return false
 	case <-t.C:
 	}
 	c.kill()
 	<-c.done()
+	return true
 }
 
 // A backoff says how long to wait before a process that died is started again: longer each time, unless it had lived for

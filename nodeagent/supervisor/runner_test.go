@@ -63,7 +63,7 @@ func TestBackoffInTime(t *testing.T) {
 		begun := time.Now()
 		lives := []time.Duration{time.Second, time.Second, time.Second, 20 * time.Second, time.Hour}
 		var starts []time.Duration
-		s := &Supervisor{runners: map[string]*runner{}, changed: make(chan struct{}), records: &records{path: filepath.Join(dir, "r"), all: map[string]record{}}}
+		s := newSupervisor(Options{}, &records{path: filepath.Join(dir, "r"), all: map[string]record{}})
 		s.o = Options{Log: newLog(), start: func(controlplane.Process) (child, error) {
 			starts = append(starts, time.Since(begun))
 			if len(starts) == 2 {
@@ -92,7 +92,7 @@ func TestReadyIsLostAfterTwoFailures(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		var bad atomic.Bool
-		s := &Supervisor{runners: map[string]*runner{}, changed: make(chan struct{}), records: &records{path: filepath.Join(dir, "r"), all: map[string]record{}}}
+		s := newSupervisor(Options{}, &records{path: filepath.Join(dir, "r"), all: map[string]record{}})
 		s.o = Options{Log: newLog(), start: func(controlplane.Process) (child, error) { return live(time.Hour), nil }}
 		err := s.Set([]controlplane.Process{{Name: "x", Ready: func(context.Context) error {
 			if bad.Load() {

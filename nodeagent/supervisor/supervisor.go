@@ -7,6 +7,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -37,7 +38,9 @@ type Supervisor struct {
 	order   []string
 	runners map[string]*runner
 	changed chan struct{}
-	closed  bool
+
+	closed chan struct{} // is closed when Close begins
+	close  func()
 }
 
 // New reads what an earlier Supervisor left behind. Nothing is started or stopped before Set.
@@ -49,15 +52,21 @@ func New(o Options) (*Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Supervisor{o: o, records: r, runners: map[string]*runner{}, changed: make(chan struct{})}
+	return newSupervisor(o, r), nil
+}
+
+func newSupervisor(o Options, r *records) *Supervisor {
+	s := &Supervisor{o: o, records: r, runners: map[string]*runner{}, changed: make(chan struct{}), closed: make(chan struct{})}
+	s.close = sync.OnceFunc(func() { close(s.closed) })
 	if s.o.start == nil {
 		s.o.start = s.launch
 	}
-	return s, nil
+	return s
 }
 
 // Set says what shall run, in order. What runs already and is to run the same way is left alone; what is to run in another
-// way is stopped and started; what shall run no longer is stopped. Set returns when what had to be stopped has stopped.
+// way is stopped and started; what shall run no longer is stopped. Set returns when what had to be stopped has stopped, or
+// with an error when Close cuts it short.
 func (s *Supervisor) Set(specs []controlplane.Process) error {
 	for i, p := range specs {
 		for _, name := range p.After {
@@ -72,8 +81,8 @@ func (s *Supervisor) Set(specs []controlplane.Process) error {
 	s.stopLeftOver(specs)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return fmt.Errorf("supervisor is closed")
+	if s.isClosed() {
+		return errors.New("supervisor is closed")
 	}
 	s.order = nil
 	for _, p := range specs {
@@ -117,20 +126,38 @@ func (s *Supervisor) stopLeftOver(specs []controlplane.Process) {
 		}
 		if c, _, ok := s.adopt(name); ok {
 			all.Go(func() {
-				terminate(c, defaultGrace)
-				s.records.remove(name)
+				if s.terminate(c, defaultGrace) {
+					s.records.remove(name)
+				}
 			})
 		}
 	}
 	all.Wait()
 }
 
+// stop ends runners with their processes, each after those that need it.
 func stop(list []*runner) {
 	var all sync.WaitGroup
 	for _, r := range list {
-		all.Go(func() { r.finish(true) })
+		all.Go(func() {
+			for _, other := range list {
+				if spec := other.spec.Load(); slices.Contains(spec.After, r.name) || slices.Contains(spec.Uses, r.name) {
+					<-other.ended
+				}
+			}
+			r.finish(true)
+		})
 	}
 	all.Wait()
+}
+
+func (s *Supervisor) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // Status returns what each process does, in order.
@@ -182,10 +209,11 @@ func (s *Supervisor) Restart(name string) error {
 	return nil
 }
 
-// Close lets go of all processes: they go on running, for the next Supervisor to find.
+// Close lets go of all processes: they go on running, for the next Supervisor to find. What Set was about to stop is
+// left to that one too.
 func (s *Supervisor) Close() {
+	s.close()
 	s.mu.Lock()
-	s.closed = true
 	list := make([]*runner, 0, len(s.runners))
 	for _, r := range s.runners {
 		list = append(list, r)

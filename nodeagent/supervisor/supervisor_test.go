@@ -138,6 +138,60 @@ func TestStubbornProcessIsKilled(t *testing.T) {
 	}
 }
 
+func TestStopOrder(t *testing.T) {
+	dir := t.TempDir()
+	etcd, api := program(dir, "etcd", "live"), program(dir, "api", "stubborn")
+	api.Uses, api.Grace = []string{"etcd"}, 300*time.Millisecond
+	s := start(t, dir, etcd, api)
+	first, second := awaitReady(t, s, "etcd"), awaitReady(t, s, "api")
+	done := make(chan error, 1)
+	go func() { done <- s.Set(nil) }()
+	for runs(second.PID) {
+		if !runs(first.PID) {
+			t.Fatal("a process ended before the one that uses it")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := <-done; err != nil || runs(first.PID) {
+		t.Errorf("%v; the used one runs: %v", err, runs(first.PID))
+	}
+}
+
+// TestCloseCutsSetShort closes a supervisor that waits for a process to end, as when an agent is replaced.
+func TestCloseCutsSetShort(t *testing.T) {
+	dir := t.TempDir()
+	p := program(dir, "one", "stubborn")
+	p.Grace = time.Hour
+	s, err := New(options(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Set([]controlplane.Process{p}); err != nil {
+		t.Fatal(err)
+	}
+	pid := awaitReady(t, s, "one").PID
+	done := make(chan error, 1)
+	go func() { done <- s.Set(nil) }()
+	await(t, s, "one", "out of the table", func(q templates.ProcessStatus) bool { return q.Name == "" })
+	time.Sleep(20 * time.Millisecond)
+	s.Close()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("Set says that the process has stopped")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Set waits on")
+	}
+	if !runs(pid) {
+		t.Fatal("Close ended the process")
+	}
+	p.Args, p.Grace = []string{"new"}, 50*time.Millisecond
+	next := start(t, dir, p)
+	await(t, next, "one", "started anew", func(q templates.ProcessStatus) bool { return q.Ready && q.PID != pid })
+	awaitGone(t, pid)
+}
+
 // TestAdoption kills a supervisor and looks whether the next one finds its process.
 func TestAdoption(t *testing.T) {
 	for _, test := range []struct {
