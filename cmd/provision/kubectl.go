@@ -65,20 +65,30 @@ func (a *app) kubectl(ctx context.Context, _ *cobra.Command, file string, args [
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "provision-")
+	path, secret, err := secretFile(conf)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(path, conf, 0o600); err != nil {
-		return err
-	}
+	defer removeNamed(path)
+	defer secret.Close()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Args[0] = "kubectl"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
 	cmd.Env = append(a.environ, "KUBECONFIG="+path)
-	err = cmd.Run()
+	cmd.ExtraFiles = []*os.File{secret}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-a.stop:
+			cmd.Process.Signal(os.Interrupt) // kubectl ends by itself
+		case <-ended:
+		}
+	}()
+	err = cmd.Wait()
+	close(ended)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return exitError(exit.ExitCode())
