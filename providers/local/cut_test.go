@@ -40,7 +40,7 @@ func rehearse(folder string) int {
 // must be listed, be completed by Create, and be removed by Delete.
 func TestKilledAnywhere(t *testing.T) {
 	w := newWorld(t)
-	const pace = 20 * time.Millisecond
+	const pace = 100 * time.Millisecond
 	for after := pace; ; after += pace {
 		if w.killed(after) {
 			t.Logf("killed at each %s up to %s", pace, after)
