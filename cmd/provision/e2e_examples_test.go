@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -22,25 +23,40 @@ func TestE2EExamples(t *testing.T) {
 	for _, f := range files {
 		t.Run(filepath.Base(filepath.Dir(f)), func(t *testing.T) {
 			r := newRig(t)
-			here, err := os.Getwd()
+			dir := t.TempDir()
+			r.copyExample(f, dir)
+			golden, err := filepath.Abs(filepath.Join(filepath.Dir(f), "plan.golden"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Chdir(filepath.Dir(f))
+			t.Chdir(dir)
 			got := r.run(time.Minute, "plan", "cluster.hcl")
 			if *update {
-				if err := os.WriteFile("plan.golden", []byte(got), 0o644); err != nil {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
-			want, err := os.ReadFile("plan.golden")
+			want, err := os.ReadFile(golden)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got != string(want) {
 				t.Errorf("the plan is not that of plan.golden; run with -update if the new one is better.\ngot:\n%s\nwant:\n%s", got, want)
 			}
-			t.Chdir(here)
 		})
+	}
+}
+
+// copyExample copies an example's file, and has its machines kept in a folder of its own: the host may have that very
+// cluster already.
+func (r *rig) copyExample(from, dir string) {
+	r.t.Helper()
+	text, err := os.ReadFile(from)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	own := strings.Replace(string(text), `provider "local" {}`, `provider "local" { folder = "`+dir+`/machines" }`, 1)
+	if err := os.WriteFile(filepath.Join(dir, "cluster.hcl"), []byte(own), 0o600); err != nil {
+		r.t.Fatal(err)
 	}
 }
