@@ -40,5 +40,6 @@ func main() {
 		"errors", "log", "loadbalance", "rewrite", "acl", "cache", "minimal", "template", "hosts", "kubernetes",
 		"loop", "forward", "whoami",
 	}
+	go trimPages()
 	coremain.Run()
 }
