@@ -200,7 +200,7 @@ func takeSnapshot(t *testing.T, name string) snapshot {
 		"links":       "ip -o link | awk -F': ' '{print $2}'",
 		"namespaces":  "ls /run/netns 2>/dev/null; lsns -n -o TYPE,COMMAND 2>/dev/null | grep -E 'machine|" + name + "' || true",
 		"nft":         "nft list tables",
-		"cgroups":     "find /sys/fs/cgroup -path '*provision*' -type d",
+		"cgroups":     "find /sys/fs/cgroup -path '*/provision' -o -path '*/provision/*' -type d",
 		"processes":   "ps -eo args | grep -E 'node-agent|kubelet|containerd|kube-|etcd|machine-|/provision/local' | grep -v -E 'grep|go test|ps -eo' || true",
 		"routes":      "ip route",
 		"local files": "find /var/lib/provision 2>/dev/null || true",
