@@ -40,13 +40,17 @@ func rehearse(folder string) int {
 // must be listed, be completed by Create, and be removed by Delete.
 func TestKilledAnywhere(t *testing.T) {
 	w := newWorld(t)
-	const pace = 100 * time.Millisecond
+	began := time.Now()
+	if !w.killed(time.Minute) {
+		t.Fatal("the rehearsal does not end")
+	}
+	pace := time.Since(began) / 16
 	for after := pace; ; after += pace {
 		if w.killed(after) {
 			t.Logf("killed at each %s up to %s", pace, after)
 			return
 		}
-		if after%(2*pace) == 0 { // every other time what is left is removed as it is
+		if after/pace%2 == 0 { // every other time what is left is removed as it is
 			w.clean()
 			continue
 		}

@@ -74,6 +74,11 @@ func (w *world) clean() {
 			w.t.Error(err)
 		}
 	}
+	if len(ms)+len(ns) == 0 && exists(w.folder) { // a lock's file of a call that was killed at its start: the next call removes it
+		w.network("demo")
+		w.clean()
+		return
+	}
 	if left := w.traces(); len(left) > 0 {
 		w.t.Errorf("after everything was deleted there is %q", left)
 	}
