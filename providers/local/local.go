@@ -13,8 +13,13 @@
 //	OWNER/networks/NAME/record.json and netns, where the network's own namespace is mounted
 //	OWNER/machines/NAME/record.json and state.json (the supervisor's word), upper and work (the root), disk/ (its folders)
 //
-// It works on Linux as root. What is not isolated: the kernel, its clock and its modules; /proc/meminfo and /proc/cpuinfo
-// show the host's memory and processors. Machines are trusted as root of the host is: they are no boundary of security.
+// It works on Linux as root. What is not isolated: the kernel, its clock and its modules. /proc/meminfo shows the memory of
+// the machine's type as it was at boot, /proc/cpuinfo the host's processors; a disk size is not enforced. Settings of the
+// kernel that are not of a network namespace cannot be changed from inside. Machines are no boundary of security: who is
+// root in one can become root of the host.
+//
+// While there are networks, the host forwards packets and lets root have more inotify watches; the module br_netfilter is
+// loaded and stays so. A machine cannot hold machines itself.
 package local
 
 import (

@@ -73,6 +73,39 @@ func TestNetworkMended(t *testing.T) {
 	}
 }
 
+// TestHostRebooted takes away all that a reboot of the host takes away: processes, namespaces, links and rules.
+func TestHostRebooted(t *testing.T) {
+	w := newWorld(t)
+	spec := w.spec("demo", "a")
+	m := w.create(spec)
+	w.run(m, "echo kept > /root/file; echo kept > /var/lib/etcd/file")
+	dir := w.dir(providers.MachineNoun, spec.Key())
+	if err := (machines{w.Provider}).kill(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	k := providers.Key{Owner: "demo", Name: "main"}
+	netnsFile := filepath.Join(w.dir(providers.NetworkNoun, k), "netns")
+	if err := errors.Join(unlinkNetwork(w.linkName(k), netnsFile), removeRules(w.linkName(k)), os.Remove(w.settingsUser())); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "state.json"), nil, 0o600); err != nil { // as a power failure leaves it
+		t.Fatal(err)
+	}
+	if now := w.get(m); now.State != providers.Stopped || !now.Partial {
+		t.Errorf("after the reboot the machine is %+v, want stopped", now)
+	}
+	if _, err := w.Machines().Create(t.Context(), spec); providers.KindOf(err) != providers.Conflict {
+		t.Errorf("Create of the machine before its network: %v, want Conflict", err)
+	}
+	w.network("demo")
+	if again := w.create(spec); again.ID != m.ID || again.Private != m.Private || again.HostKeys[0] != m.HostKeys[0] {
+		t.Errorf("after the reboot it is %+v, want %+v", again, m)
+	}
+	if got := w.run(m, "cat /root/file /var/lib/etcd/file"); got != "kept\nkept" {
+		t.Errorf("its files are %q", got)
+	}
+}
+
 // TestAllow looks from outside: from a namespace that has the host as its router.
 func TestAllow(t *testing.T) {
 	w := newWorld(t)
