@@ -60,6 +60,10 @@ func (e *Engine) again() string { return "provision apply " + e.Cluster.File }
 
 // diagnose gives an error its diagnostic.
 func (e *Engine) diagnose(err error) diag.Diagnostics {
+	var known diag.Diagnostic
+	if errors.As(err, &known) {
+		return diag.AsDiagnostics(err)
+	}
 	if d, ok := e.fromSSH(err); ok {
 		return diag.Diagnostics{d}
 	}
@@ -185,10 +189,10 @@ func (e *Engine) vendorError(what string, at *diag.Range, err error) error {
 	return diag.Wrap(err, diag.KindID(string(kind)), "%s: %s.", upper(what), err).At(at, "")
 }
 
-// upper begins a sentence.
+// upper begins a sentence, unless it begins with a name.
 func upper(s string) string {
 	s = strings.TrimSpace(s)
-	if s == "" {
+	if first, _, _ := strings.Cut(s, " "); s == "" || strings.HasSuffix(first, ":") {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
