@@ -4,8 +4,12 @@ package local
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,4 +92,27 @@ func (w *world) killed(after time.Duration) (ended bool) {
 		w.t.Fatalf("the rehearsal failed: %v", err)
 	}
 	return err == nil
+}
+
+// TestNotRoot runs the rehearsal as a user who may nothing.
+func TestNotRoot(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	if err := errors.Join(copyProgram(program, self), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(program)
+	c.Env = append(os.Environ(), rehearseEnv+"="+filepath.Join(dir, "local"))
+	if os.Geteuid() == 0 {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	out, err := c.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "create network demo/main: denied: machines on this host need root") {
+		t.Errorf("as nobody: %v, %s; want Denied that says why", err, out)
+	}
 }

@@ -106,9 +106,10 @@ func TestHostRebooted(t *testing.T) {
 	}
 }
 
-// TestAllow looks from outside: from a namespace that has the host as its router.
+// TestAllow looks from outside.
 func TestAllow(t *testing.T) {
 	w := newWorld(t)
+	o := newOutside(t)
 	for _, c := range []struct {
 		owner   providers.Owner
 		sources string
@@ -124,32 +125,67 @@ func TestAllow(t *testing.T) {
 		w.service(m, "web", "exec /usr/sbin/sshd -D -p 8080 -f /etc/ssh/sshd_config")
 		w.within(5*time.Second, "the port is open", func() bool { return dialTCP(m.Private.String()+":8080") == nil })
 		for port, want := range map[string]bool{"22": c.want, "8080": false} {
-			if err := outside(t, m.Private.String()+":"+port); (err == nil) != want {
+			if err := o.connect(m.Private.String() + ":" + port); (err == nil) != want {
 				t.Errorf("port %s of %s, where %s is allowed to use 22, from 198.51.100.2: %v; want answered %v", port, c.owner, c.sources, err, want)
 			}
 		}
 	}
 }
 
-// outside connects from a new network namespace with address 198.51.100.2, whose gateway is the host.
-func outside(t *testing.T, address string) error {
+// TestNAT looks at a machine that goes out: it must come with the host's address, which others know the way back to.
+func TestNAT(t *testing.T) {
+	w := newWorld(t)
+	m := w.create(w.spec("demo", "a"))
+	seen := make(chan string, 1)
+	err := newOutside(t).do(func() error {
+		l, err := net.Listen("tcp", "198.51.100.2:7")
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer l.Close()
+			if c, err := l.Accept(); err == nil {
+				seen <- c.RemoteAddr().(*net.TCPAddr).IP.String()
+				c.Close()
+			}
+		}()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(m, "timeout 5 bash -c 'exec 3<>/dev/tcp/198.51.100.2/7'")
+	select {
+	case got := <-seen:
+		if got != "198.51.100.1" {
+			t.Errorf("the machine %s is seen outside as %s, want 198.51.100.1", m.Private, got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the machine was not seen outside")
+	}
+}
+
+// An outside is a network namespace with address 198.51.100.2, whose gateway is the host.
+type outside struct{ ns netns.NsHandle }
+
+func newOutside(t *testing.T) outside {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "outside")
 	if err := mountNetns(file); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(file, unix.MNT_DETACH)
+	t.Cleanup(func() { unix.Unmount(file, unix.MNT_DETACH) })
 	ns, err := netns.GetFromPath(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ns.Close()
+	t.Cleanup(func() { ns.Close() })
 	v := netlink.NewVeth(netlink.NewLinkAttrs())
 	v.Name, v.PeerName, v.PeerNamespace = "pvtestoutside", "eth0", netlink.NsFd(ns)
 	if err := netlink.LinkAdd(v); err != nil {
 		t.Fatal(err)
 	}
-	defer netlink.LinkDel(v)
+	t.Cleanup(func() { netlink.LinkDel(v) })
 	err = errors.Join(raiseUplink(v.Name, netip.MustParsePrefix("198.51.100.0/24")), within(file, func(h *netlink.Handle) error {
 		l, err := h.LinkByName("eth0")
 		if err != nil {
@@ -163,28 +199,35 @@ func outside(t *testing.T, address string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return outside{ns}
+}
+
+// do calls f in the namespace. Sockets that it makes belong there for good.
+func (o outside) do(f func() error) error {
 	answer := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the thread ends with the goroutine
-		if err := unix.Setns(int(ns), unix.CLONE_NEWNET); err != nil {
+		if err := unix.Setns(int(o.ns), unix.CLONE_NEWNET); err != nil {
 			answer <- err
 			return
 		}
-		answer <- connectHere(address)
+		answer <- f()
 	}()
 	return <-answer
 }
 
-// connectHere connects in this thread's network namespace.
-func connectHere(address string) error {
+// connect connects from the namespace.
+func (o outside) connect(address string) error {
 	a := netip.MustParseAddrPort(address)
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 1}); err != nil {
-		return err
-	}
-	return os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}))
+	return o.do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 1}); err != nil {
+			return err
+		}
+		return os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}))
+	})
 }
