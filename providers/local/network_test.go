@@ -231,3 +231,23 @@ func (o outside) connect(address string) error {
 		return os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}))
 	})
 }
+
+// TestSettingsAreCounted has two folders with networks, and one that somebody removed by hand.
+func TestSettingsAreCounted(t *testing.T) {
+	a, b := newWorld(t), newWorld(t)
+	gone := New(Options{Folder: filepath.Join(t.TempDir(), "gone")})
+	a.network("demo")
+	if err := gone.raiseSysctls(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.network("other")
+	a.clean()
+	if exists(a.settingsUser()) || !exists(b.settingsUser()) {
+		t.Error("the settings' users are not those that there are")
+	}
+	for name, least := range hostSysctls() {
+		if n, err := readSysctl(name); err != nil || n < least {
+			t.Errorf("while a folder has a network, %s is %d, %v; want %d at least", name, n, err, least)
+		}
+	}
+}

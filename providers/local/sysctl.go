@@ -35,7 +35,7 @@ func (p *Provider) raiseSysctls(ctx context.Context) error {
 		return err
 	}
 	defer l.release()
-	if err := writeFile(p.settingsUser(), nil, 0o600); err != nil {
+	if err := writeFile(p.settingsUser(), []byte(p.folder), 0o600); err != nil {
 		return err
 	}
 	was, err := readSettings()
@@ -73,11 +73,7 @@ func (p *Provider) restoreSysctls(ctx context.Context) error {
 		return err
 	}
 	defer l.release()
-	users, err := filepath.Glob(filepath.Join(settingsFolder, "user-*"))
-	if err != nil {
-		return err
-	}
-	if len(users) > 1 {
+	if p.othersUseSettings() {
 		return os.Remove(p.settingsUser())
 	}
 	was, err := readSettings()
@@ -93,6 +89,21 @@ func (p *Provider) restoreSysctls(ctx context.Context) error {
 		}
 	}
 	return os.RemoveAll(settingsFolder)
+}
+
+// othersUseSettings says whether another folder, which still exists, has machines.
+func (p *Provider) othersUseSettings() bool {
+	users, _ := filepath.Glob(filepath.Join(settingsFolder, "user-*")) // the pattern is a good one
+	for _, u := range users {
+		folder, err := os.ReadFile(u)
+		if err != nil || u == p.settingsUser() {
+			continue
+		}
+		if _, err := os.Stat(string(folder)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Provider) settingsUser() string {
