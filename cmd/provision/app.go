@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,6 +74,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
+	if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "accepts ") {
+		// Cobra has no type for these.
+		err = diag.Wrap(err, diag.BadFlags, "%s.", sentence(strings.ReplaceAll(text, "\n", " "))).Next("See what there is:", "provision --help")
+	}
 	if errors.As(err, &exit) {
 		return int(exit)
 	}
@@ -90,6 +95,15 @@ func (a *app) show(ds diag.Diagnostics) {
 		}
 	}
 	fmt.Fprint(a.err, diag.Text{Width: a.columns(a.err), Colour: a.colour(a.err)}.Render(ds))
+	var ids []string
+	for _, d := range ds {
+		if d.Severity == diag.Error && !slices.Contains(ids, string(d.ID)) {
+			ids = append(ids, string(d.ID))
+		}
+	}
+	if len(ids) > 0 {
+		fmt.Fprintf(a.err, "\nMore about this: provision explain %s\n", strings.Join(ids, " | "))
+	}
 }
 
 func (a *app) root() *cobra.Command {
@@ -103,6 +117,7 @@ on a cloud, on bare metal over SSH, or on the machine at hand, with no internet 
   provision apply cluster.hcl    show what will change, ask, and make it so
   provision kubectl -- get pods  use the cluster
   provision destroy cluster.hcl  remove all of it`,
+		Version:      version,
 		SilenceUsage: true, SilenceErrors: true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}

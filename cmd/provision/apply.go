@@ -54,16 +54,17 @@ func (a *app) work(ctx context.Context, file, verb string, look func(*engine.Eng
 	if err != nil {
 		return err
 	}
-	if !a.flags.json {
+	switch {
+	case a.flags.json:
+	case p.Empty() && verb == "destroy":
+		fmt.Fprintf(a.err, "Nothing to destroy: %s has nothing of a cluster named %q.\n", s.provider.Name(), s.cluster.Name)
+	default:
 		a.showPlan(p)
 	}
 	if p.Empty() && verb == "apply" {
-		if a.flags.json {
-			return a.printJSON(p)
-		}
-		return nil
+		return a.unchanged(p)
 	}
-	if err := a.approve(ctx, verb, p); err != nil {
+	if err := a.approve(ctx, verb, file, p); err != nil {
 		return err
 	}
 	r := a.renderer()
@@ -81,7 +82,7 @@ func (a *app) work(ctx context.Context, file, verb string, look func(*engine.Eng
 		err = cerr
 	}
 	if a.flags.timings && !a.flags.json {
-		fmt.Fprint(a.err, "\n", ui.TimingsText(events.timings, a.style(a.err)))
+		fmt.Fprint(a.err, "\n", ui.TimingsText(events.timings, a.narrow(a.err)))
 	}
 	if a.flags.json && err != nil {
 		return exitError(diag.AsDiagnostics(err).ExitCode())
@@ -89,16 +90,27 @@ func (a *app) work(ctx context.Context, file, verb string, look func(*engine.Eng
 	return err
 }
 
+// unchanged tells programs that there is nothing to do; a person has read it in the plan.
+func (a *app) unchanged(p *plan.Plan) error {
+	if !a.flags.json {
+		return nil
+	}
+	r := a.renderer()
+	r.Event(ui.Event{Type: ui.Plan, Plan: planLines(p)})
+	r.Event(ui.Event{Type: ui.Summary, Text: p.Summary()})
+	return r.Close()
+}
+
 // approve asks the one question, unless told not to.
-func (a *app) approve(ctx context.Context, verb string, p *plan.Plan) error {
+func (a *app) approve(ctx context.Context, verb, file string, p *plan.Plan) error {
 	if a.flags.autoApprove || p.Empty() {
 		return nil
 	}
 	if a.flags.json {
-		return diag.New(diag.PlanRefused, "With --json there is nobody to ask. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" --auto-approve --json")
+		return diag.New(diag.PlanRefused, "With --json there is nobody to ask. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" "+file+" --auto-approve --json")
 	}
 	if _, terminal := size(a.in); !terminal {
-		return diag.New(diag.PlanRefused, "There is no terminal to ask on. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" --auto-approve")
+		return diag.New(diag.PlanRefused, "There is no terminal to ask on. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" "+file+" --auto-approve")
 	}
 	ok, err := ui.Confirm(ctx, a.in, a.err, "Do this?")
 	if err != nil {

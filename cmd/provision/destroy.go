@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/spf13/cobra"
@@ -18,11 +17,5 @@ func (a *app) destroy(ctx context.Context, c *cobra.Command, file string, rest [
 	if err := noArgs(c, rest); err != nil {
 		return err
 	}
-	if err := a.work(ctx, file, "destroy", (*engine.Engine).PlanDestroy, (*engine.Engine).Destroy); err != nil {
-		return err
-	}
-	if !a.flags.json {
-		fmt.Fprintln(a.err, "0 objects left.")
-	}
-	return nil
+	return a.work(ctx, file, "destroy", (*engine.Engine).PlanDestroy, (*engine.Engine).Destroy)
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
@@ -13,7 +16,7 @@ import (
 )
 
 func (a *app) initCommand() *cobra.Command {
-	var provider string
+	var name, provider string
 	c := &cobra.Command{
 		Use: "init [FILE]", Short: "Write a cluster.hcl to start from", Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -25,6 +28,10 @@ func (a *app) initCommand() *cobra.Command {
 			if text == nil {
 				return diag.New(diag.BadFlags, "There is no starter file for provider %q; there is for %s.", provider, strings.Join(templates.Starters(), ", "))
 			}
+			if name == "" {
+				name = folderName(file)
+			}
+			text = bytes.Replace(text, []byte(`cluster "demo"`), fmt.Appendf(nil, "cluster %q", name), 1)
 			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 			if errors.Is(err, fs.ErrExist) {
 				return diag.New(diag.BadFlags, "%s exists already, and nothing was written.", file).Next("Name another file:", "provision init other.hcl")
@@ -43,6 +50,21 @@ func (a *app) initCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().StringVar(&name, "name", "", "name of the cluster (default: that of the file's folder)")
 	c.Flags().StringVar(&provider, "provider", "local", "vendor that the file is for")
 	return c
+}
+
+// folderName makes a cluster's name of the name of the file's folder, so that two files do not name one cluster by chance.
+func folderName(file string) string {
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return "my-cluster"
+	}
+	name := strings.ToLower(filepath.Base(filepath.Dir(abs)))
+	name = strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(name, "-"), "-")
+	if name == "" || len(name) > 20 || name[0] < 'a' {
+		return "my-cluster"
+	}
+	return name
 }

@@ -46,6 +46,13 @@ func (a *app) style(w io.Writer) ui.Style {
 	return s
 }
 
+// narrow is style for what is drawn, which has a natural width also in a file.
+func (a *app) narrow(w io.Writer) ui.Style {
+	s := a.style(w)
+	s.Width = min(s.Width, 110)
+	return s
+}
+
 // renderer shows events: as NDJSON on stdout, or to a person on stderr.
 func (a *app) renderer() ui.Renderer {
 	o := ui.Options{Out: a.err, Environ: a.environ, Start: a.start}

@@ -28,7 +28,7 @@ func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
 // nothing is left.
 func (e *Engine) Destroy(ctx context.Context, p *plan.Plan, stop <-chan struct{}) error {
 	b := &builder{e: e, p: p}
-	var machines []string
+	var machines, all []string
 	for _, c := range p.Changes {
 		if c.Kind == plan.Machine {
 			machines = append(machines, c.Address)
@@ -37,17 +37,22 @@ func (e *Engine) Destroy(ctx context.Context, p *plan.Plan, stop <-chan struct{}
 	}
 	for _, c := range p.Changes {
 		if c.Kind == plan.Network {
+			all = append(all, c.Address)
 			b.add(c.Address, machines, func(ctx context.Context) error { return b.deleteNetwork(ctx, c) })
 		}
 	}
+	b.add(auditStep, append(all, machines...), e.audit)
 	if b.err != nil {
 		return b.err
 	}
 	if err := e.run(ctx, &b.g, stop); err != nil {
 		return err
 	}
-	return e.audit(ctx)
+	return e.State.Remove()
 }
+
+// auditStep looks at the end whether anything is left.
+const auditStep = "audit"
 
 func (b *builder) deleteNetwork(ctx context.Context, c plan.Change) error {
 	for _, n := range b.e.world.Networks {
@@ -78,5 +83,8 @@ func (e *Engine) audit(ctx context.Context) error {
 		return diag.New(diag.DestroyLeft, "After everything in the plan was removed, the vendor still lists:\n\n%s", strings.Join(left, "\n")).
 			Next("Somebody else may be making machines for this cluster. Run the same command again:", "provision destroy "+e.Cluster.File)
 	}
-	return e.State.Remove()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.outcomes[auditStep] = "0 objects left"
+	return nil
 }

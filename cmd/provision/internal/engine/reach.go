@@ -202,6 +202,16 @@ func (e *Engine) compose(agents map[string]*templates.Status, problems map[strin
 func (e *Engine) fill(n *NodeStatus, agent *templates.Status, problem string) {
 	kube := e.world.Nodes[n.Name]
 	n.Ready, n.Cordoned, n.Version, n.Problem, n.Agent = kube.Ready, kube.Unschedulable, kube.Version, problem, agent
+	if _, joined := e.world.Nodes[n.Name]; n.Problem == "" && n.Machine != "missing" {
+		switch {
+		case n.Machine == string(providers.Stopped):
+			n.Problem = "the machine is stopped"
+		case !e.world.API:
+			n.Problem = "the cluster's API does not answer"
+		case !joined:
+			n.Problem = "has not joined"
+		}
+	}
 	if agent == nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -178,6 +179,32 @@ func (e *Engine) checkTypes(ctx context.Context) error {
 	return ds.Err()
 }
 
+// Check compares the file with the vendor's machine types and, if there is a bundle at hand, with the version that it
+// holds. It touches nothing and needs no state.
+func Check(ctx context.Context, o Options) error {
+	e := New(o)
+	if err := e.checkTypes(ctx); err != nil {
+		return err
+	}
+	if _, err := os.Stat(o.Bundle); err != nil || o.Provider.Caps().Simulated {
+		return nil
+	}
+	p, err := e.loadPrograms()
+	if err != nil {
+		return err
+	}
+	return e.checkVersion(p)
+}
+
+// checkVersion refuses a version that the bundle does not hold.
+func (e *Engine) checkVersion(p *bootstrap.Programs) error {
+	held := strings.TrimPrefix(p.Manifest.Kubernetes, "v")
+	if e.Cluster.Kubernetes != held {
+		return diag.Diagnostics{config.UnknownVersion(e.Cluster, []string{held})}
+	}
+	return nil
+}
+
 // open reads which bundle and agent are at hand, and the secrets.
 func (e *Engine) open() (err error) {
 	e.want.UID, e.want.Nodes = e.State.UID(), !e.Provider.Caps().Simulated
@@ -187,9 +214,8 @@ func (e *Engine) open() (err error) {
 	if e.programs, err = e.loadPrograms(); err != nil {
 		return err
 	}
-	held := strings.TrimPrefix(e.programs.Manifest.Kubernetes, "v")
-	if e.Cluster.Kubernetes != held {
-		return diag.Diagnostics{config.UnknownVersion(e.Cluster, []string{held})}
+	if err := e.checkVersion(e.programs); err != nil {
+		return err
 	}
 	if e.want.Bundle, e.want.Agent, err = e.identity(); err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 
 // Diff says what has to change so that the world is as the file and the programs at hand want it.
 func Diff(c *config.Cluster, want Want, w World) *Plan {
-	d := differ{c: c, want: want, w: w, machines: map[string]providers.Machine{}, plan: &Plan{Schema: Schema, Cluster: c.Name}}
+	d := differ{c: c, want: want, w: w, machines: map[string]providers.Machine{}, plan: &Plan{Schema: Schema, Cluster: c.Name, Changes: []Change{}}}
 	for _, m := range w.Machines {
 		d.machines[m.Name] = m
 	}
@@ -36,7 +36,7 @@ func Diff(c *config.Cluster, want Want, w World) *Plan {
 
 // Destroy is the plan that removes all that the owner has.
 func Destroy(cluster string, networks []providers.Network, machines []providers.Machine) *Plan {
-	p := &Plan{Schema: Schema, Cluster: cluster}
+	p := &Plan{Schema: Schema, Cluster: cluster, Changes: []Change{}}
 	for _, m := range machines {
 		p.Changes = append(p.Changes, Change{Address: addressOf(Machine, cluster, m.Name, m.Pool), Action: Delete, Kind: Machine, Name: m.Name, Reason: "destroy"})
 	}
