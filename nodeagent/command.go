@@ -74,6 +74,7 @@ func dispatch(ctx context.Context, args []string, in io.Reader, out, errOut io.W
 		return then(parse(f, args[1:], 0), func() error { return enable(ctx) })
 	case "run":
 		log := slog.New(slog.NewTextHandler(errOut, nil))
+		go trimPages()
 		return then(parse(f, args[1:], 0), func() error { return run(ctx, log) })
 	case "status":
 		return runStatus(ctx, f, args[1:], out, errOut)
