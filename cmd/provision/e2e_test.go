@@ -554,7 +554,7 @@ func (r *rig) powerOff(node string) {
 	})
 }
 
-// partMemory: what the machines use, as proportional set size.
+// partMemory reports what the machines use, as proportional set size; docs/benchmarks.md says what is wanted of an idle one.
 func (r *rig) partMemory() {
 	const script = `for p in /proc/[0-9]*; do awk -v n=$(cat $p/comm 2>/dev/null) '/^Pss:/ {print $2, n}' $p/smaps_rollup 2>/dev/null; done | sort -rn`
 	for _, n := range []string{"cp-0", "workers-0"} {
@@ -564,6 +564,9 @@ func (r *rig) partMemory() {
 			var kb int
 			fmt.Sscan(l, &kb)
 			total += kb
+		}
+		if !strings.Contains(out, " kubelet") || total < 50<<10 {
+			r.t.Errorf("%s: nothing was measured: %d kB\n%s", n, total, out)
 		}
 		r.t.Logf("%s uses %d MB PSS:\n%s", n, total/1024, strings.Join(lines[:min(12, len(lines))], "\n"))
 	}
