@@ -58,11 +58,6 @@ func Join() []Phase { return []Phase{join(), waitFor("ready", "ready")} }
 // Settle returns the phase that waits until all runs that the node should run.
 func Settle() []Phase { return []Phase{waitFor("ready", "ready")} }
 
-// Reconfigure returns the phases that make a node that runs be as Target.Node says, with the programs that it has.
-func Reconfigure() []Phase {
-	return []Phase{preflight(), configure(), waitFor("ready", "ready")}
-}
-
 // Run makes each phase that is not done, in order, and stops at the first that fails. report gets what happens, from one
 // goroutine at a time; it may be nil. A failure is a *HostError, unless the context ended.
 func Run(ctx context.Context, t *Target, phases []Phase, report func(Event)) error {
