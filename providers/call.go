@@ -25,14 +25,14 @@ func Nouns() []Noun {
 // A Verb is what can be done with a kind of object.
 type Verb string
 
-// The verbs. The first four are of every kind.
+// The verbs. The first five are of every kind.
 const (
 	CreateVerb Verb = "create"
 	GetVerb    Verb = "get"
 	ListVerb   Verb = "list"
 	DeleteVerb Verb = "delete"
-	TypesVerb  Verb = "types"
 	UpdateVerb Verb = "update"
+	TypesVerb  Verb = "types"
 	AttachVerb Verb = "attach"
 	DetachVerb Verb = "detach"
 	ResizeVerb Verb = "resize"
@@ -40,14 +40,12 @@ const (
 
 // Verbs returns what can be done with objects of the kind; nil for a kind that there is not.
 func (n Noun) Verbs() []Verb {
-	all := []Verb{CreateVerb, GetVerb, ListVerb, DeleteVerb}
+	all := []Verb{CreateVerb, GetVerb, ListVerb, DeleteVerb, UpdateVerb}
 	switch n {
-	case NetworkNoun, SnapshotNoun:
+	case NetworkNoun, SnapshotNoun, BalancerNoun:
 		return all
 	case MachineNoun:
 		return append(all, TypesVerb)
-	case BalancerNoun:
-		return append(all, UpdateVerb)
 	case VolumeNoun:
 		return append(all, AttachVerb, DetachVerb, ResizeVerb)
 	}

@@ -75,6 +75,9 @@ func (none[S, O]) List(context.Context, providers.Owner) ([]O, error) {
 	return nil, providers.Unsupported
 }
 func (none[S, O]) Delete(context.Context, providers.ID) error { return providers.Unsupported }
+func (none[S, O]) Update(context.Context, providers.ID, S) (o O, err error) {
+	return o, providers.Unsupported
+}
 
 type noMachines struct {
 	none[providers.MachineSpec, providers.Machine]

@@ -10,11 +10,6 @@ type NoLoadBalancers struct {
 	lacking[LoadBalancerSpec, LoadBalancer]
 }
 
-// Update returns Unsupported.
-func (n NoLoadBalancers) Update(context.Context, ID, LoadBalancerSpec) (LoadBalancer, error) {
-	return LoadBalancer{}, n.err()
-}
-
 // NoVolumes is what a vendor without volumes returns: every method returns an error that wraps Unsupported.
 type NoVolumes struct {
 	lacking[VolumeSpec, Volume]
@@ -56,3 +51,6 @@ func (l lacking[S, O]) List(context.Context, Owner) ([]O, error) { return nil, l
 
 // Delete returns Unsupported.
 func (l lacking[S, O]) Delete(context.Context, ID) error { return l.err() }
+
+// Update returns Unsupported.
+func (l lacking[S, O]) Update(context.Context, ID, S) (o O, err error) { return o, l.err() }

@@ -95,6 +95,15 @@ type Machine struct {
 	SSH      netip.AddrPort `json:"ssh,omitzero"`        // where SSH answers
 	User     string         `json:"user,omitempty"`      // who may log in
 	HostKeys []string       `json:"host_keys,omitempty"` // its SSH host keys, in authorized_keys format, so that the first connection is strict
+	Jump     *Jump          `json:"jump,omitempty"`      // the bastion that leads to it; nil: it is reached directly
+}
+
+// A Jump is a bastion: a machine, not of the cluster, that SSH connections go through.
+type Jump struct {
+	Address  string   `json:"address"`       // host:port
+	User     string   `json:"user"`          // who may log in there
+	HostKeys []string `json:"host_keys"`     // its SSH host keys, in authorized_keys format
+	Key      string   `json:"key,omitempty"` // path of the private key to log in with, where the command runs; empty: the SSH agent's
 }
 
 // A MachineType is a size of machine on offer.

@@ -1,7 +1,7 @@
 // Package providers is the contract between provision and the vendors that sell machines.
 //
 // A vendor implements Provider once and gets every door built on it: the provisioner, the cloud controller manager, the
-// CSI driver and the node autoscaler. The contract is plain data and four verbs per kind of object, so that wrappers, the
+// CSI driver and the node autoscaler. The contract is plain data and five verbs per kind of object, so that wrappers, the
 // conformance suite (package providertest), the planner and the plug-in protocol are each written once.
 //
 // Three rules carry the weight:
@@ -13,7 +13,10 @@
 //   - Every error wraps a Kind, which says what a caller may do about it.
 package providers
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A Provider makes machines, networks, load balancers and volumes.
 // Its methods are safe for concurrent use and do no I/O.
@@ -44,6 +47,12 @@ type Objects[Spec, Object any] interface {
 	// Delete removes the object and waits until it is gone. Deleting what is not there succeeds. Conflict if something
 	// else stands on it. Cut off, it leaves the object whole, Partial or gone; Delete again goes on.
 	Delete(context.Context, ID) error
+	// Update changes the object in place to what the spec says, touches nothing that does not differ, and returns it as
+	// it is then: its tags and pool always; a network's rules and zones; a balancer's ports, targets and sources. It
+	// mends what somebody changed at the vendor: tags of the contract that were taken away are put back. Invalid, with
+	// nothing changed, if the vendor cannot change it in place (a machine's type, a network's range), or if owner or name
+	// are another object's; NotFound if there is none of that ID. A volume grows by Resize, not by Update.
+	Update(context.Context, ID, Spec) (Object, error)
 }
 
 // Machines are the vendor's machines. Delete takes the machine out of its balancers and detaches its volumes, which stay.
@@ -62,9 +71,6 @@ type Networks interface {
 // LoadBalancers forward ports to machines.
 type LoadBalancers interface {
 	Objects[LoadBalancerSpec, LoadBalancer]
-	// Update changes the balancer to what the spec says and touches nothing that does not differ. Owner and Name of the
-	// spec must be the object's own, else Invalid.
-	Update(context.Context, ID, LoadBalancerSpec) (LoadBalancer, error)
 }
 
 // Volumes are block devices. Delete returns Conflict while the volume is attached.
@@ -93,4 +99,8 @@ type Caps struct {
 	MaxNameLen    int      // longest machine name it accepts; 0 means 63
 	Local         bool     // its machines are on the host that runs the command, and so is what is known of them
 	Simulated     bool     // its machines exist on paper only: nothing answers SSH, so none becomes a node
+
+	// Lag is how long Get and List may miss what was made or changed: absence means nothing before it is over. Zero if
+	// a call sees all that calls before it did.
+	Lag time.Duration
 }

@@ -26,8 +26,7 @@ func (w wrapped) Machines() Machines {
 }
 
 func (w wrapped) LoadBalancers() LoadBalancers {
-	b := w.Provider.LoadBalancers()
-	return wrappedBalancers{wrappedObjects[LoadBalancerSpec, LoadBalancer]{b, BalancerNoun, w.around}, b}
+	return wrappedObjects[LoadBalancerSpec, LoadBalancer]{w.Provider.LoadBalancers(), BalancerNoun, w.around}
 }
 
 func (w wrapped) Volumes() Volumes {
@@ -79,6 +78,12 @@ func (w wrappedObjects[S, O]) Delete(ctx context.Context, id ID) error {
 	})
 }
 
+func (w wrappedObjects[S, O]) Update(ctx context.Context, id ID, spec S) (O, error) {
+	k := spec.Key()
+	c := &Call{Noun: w.noun, Verb: UpdateVerb, Owner: k.Owner, Name: k.Name, ID: id}
+	return through(ctx, w.around, c, func(ctx context.Context) (O, error) { return w.next.Update(ctx, id, spec) })
+}
+
 type wrappedMachines struct {
 	wrappedObjects[MachineSpec, Machine]
 	next Machines
@@ -86,18 +91,6 @@ type wrappedMachines struct {
 
 func (w wrappedMachines) Types(ctx context.Context) ([]MachineType, error) {
 	return through(ctx, w.around, &Call{Noun: MachineNoun, Verb: TypesVerb}, w.next.Types)
-}
-
-type wrappedBalancers struct {
-	wrappedObjects[LoadBalancerSpec, LoadBalancer]
-	next LoadBalancers
-}
-
-func (w wrappedBalancers) Update(ctx context.Context, id ID, s LoadBalancerSpec) (LoadBalancer, error) {
-	c := &Call{Noun: BalancerNoun, Verb: UpdateVerb, Owner: s.Owner, Name: s.Name, ID: id}
-	return through(ctx, w.around, c, func(ctx context.Context) (LoadBalancer, error) {
-		return w.next.Update(ctx, id, s)
-	})
 }
 
 type wrappedVolumes struct {

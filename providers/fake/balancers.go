@@ -1,19 +1,13 @@
 package fake
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"github.com/provisionhq/provision/providers"
 )
-
-type balancers struct {
-	objects[providers.LoadBalancerSpec, providers.LoadBalancer]
-}
 
 // balancerKind is made by three sub-calls: the address, the ports, the targets.
 func balancerKind(caps providers.Caps) kind[providers.LoadBalancerSpec, providers.LoadBalancer] {
@@ -30,8 +24,9 @@ func balancerKind(caps providers.Caps) kind[providers.LoadBalancerSpec, provider
 			}
 			return b, err
 		},
-		tags:  func(s providers.LoadBalancerSpec) map[string]string { return s.Tags },
-		leave: free[providers.LoadBalancer],
+		tags:   func(s providers.LoadBalancerSpec) map[string]string { return s.Tags },
+		update: updateBalancer(caps.UDP),
+		leave:  free[providers.LoadBalancer],
 	}
 }
 
@@ -107,36 +102,17 @@ func addressOf(b providers.LoadBalancer) place {
 	return place{"", b.Address}
 }
 
-// Update changes all but the network, the side and the address, which stay for the balancer's life: Invalid if the spec
-// asks for others.
-func (b balancers) Update(ctx context.Context, id providers.ID, spec providers.LoadBalancerSpec) (providers.LoadBalancer, error) {
-	c := providers.Call{Noun: b.noun, Verb: providers.UpdateVerb, Owner: spec.Owner, Name: spec.Name, ID: id}
-	return b.change(ctx, c, func(s *state, o *providers.LoadBalancer) (bool, error) {
-		switch {
-		case o.Owner != spec.Owner || o.Name != spec.Name:
-			return false, fmt.Errorf("%w: the balancer is %s/%s", providers.Invalid, o.Owner, o.Name)
-		case o.Network != spec.Network || o.Internal != spec.Internal || spec.Address.IsValid() && spec.Address != o.Address:
-			return false, fmt.Errorf("%w: network, side and address of a balancer cannot be changed", providers.Invalid)
+// updateBalancer changes all but the network, the side and the address, which stay for the balancer's life.
+func updateBalancer(udp bool) func(*state, *providers.LoadBalancer, providers.LoadBalancerSpec) error {
+	return func(s *state, b *providers.LoadBalancer, spec providers.LoadBalancerSpec) error {
+		if b.Network != spec.Network || b.Internal != spec.Internal || spec.Address.IsValid() && spec.Address != b.Address {
+			return fmt.Errorf("%w: network, side and address of a balancer cannot be changed", providers.Invalid)
 		}
-		want, err := buildBalancer(s, spec, b.fake.Caps().UDP)
+		want, err := buildBalancer(s, spec, udp)
 		if err != nil {
-			return false, err
+			return err
 		}
-		want.Meta, want.Address = o.Meta, o.Address
-		want.Tags = maps.Clone(spec.Tags)
-		changed := !reflect.DeepEqual(normal(want), normal(*o))
-		*o = want
-		return changed, nil
-	})
-}
-
-// normal makes empty and absent alike.
-func normal(b providers.LoadBalancer) providers.LoadBalancer {
-	if len(b.Tags) == 0 {
-		b.Tags = nil
+		b.Ports, b.Targets, b.Sources = want.Ports, want.Targets, want.Sources
+		return nil
 	}
-	b.Ports = append([]providers.BalancerPort{}, b.Ports...)
-	b.Targets = append([]providers.ID{}, b.Targets...)
-	b.Sources = append([]netip.Prefix{}, b.Sources...)
-	return b
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/provisionhq/provision/providers"
 )
@@ -55,6 +56,7 @@ func (f *Fake) Caps() providers.Caps {
 		Zones:         zones(),
 		Arch:          []string{"amd64", "arm64"},
 		Simulated:     true,
+		Lag:           time.Duration(f.options.Lag),
 	}
 }
 
@@ -75,7 +77,7 @@ func (f *Fake) LoadBalancers() providers.LoadBalancers {
 	if f.lacks("balancer") {
 		return providers.NoLoadBalancers{}
 	}
-	return balancers{objects[providers.LoadBalancerSpec, providers.LoadBalancer]{f, balancerKind(f.Caps())}}
+	return objects[providers.LoadBalancerSpec, providers.LoadBalancer]{f, balancerKind(f.Caps())}
 }
 
 // Volumes returns the volumes.

@@ -44,9 +44,10 @@ func machineKind(caps providers.Caps) kind[providers.MachineSpec, providers.Mach
 			}
 			return buildMachine(s, spec, id)
 		},
-		tags:  func(s providers.MachineSpec) map[string]string { return s.Tags },
-		step:  stepMachine,
-		leave: leaveMachine,
+		tags:   func(s providers.MachineSpec) map[string]string { return s.Tags },
+		update: updateMachine,
+		step:   stepMachine,
+		leave:  leaveMachine,
 	}
 }
 
@@ -103,6 +104,22 @@ func buildMachine(s *state, spec providers.MachineSpec, id providers.ID) (m prov
 		User:     orElse(spec.User, "root"),
 		HostKeys: []string{hostKey(id)},
 	}, err
+}
+
+// updateMachine changes the pool; what else the spec asks for must be so already.
+func updateMachine(_ *state, m *providers.Machine, spec providers.MachineSpec) error {
+	for _, d := range []struct{ what, have, want string }{
+		{"type", m.Type, spec.Type}, {"image", m.Image, spec.Image}, {"zone", m.Zone, spec.Zone}, {"network", string(m.Network), string(spec.Network)},
+	} {
+		if d.want != "" && d.have != d.want {
+			return fmt.Errorf("%w: the %s of a machine cannot be changed from %s to %s", providers.Invalid, d.what, d.have, d.want)
+		}
+	}
+	if spec.DiskGiB != 0 && spec.DiskGiB != m.DiskGiB {
+		return fmt.Errorf("%w: the disk of a machine cannot be changed", providers.Invalid)
+	}
+	m.Pool = spec.Pool
+	return nil
 }
 
 func orElse(s, other string) string {

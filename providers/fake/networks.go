@@ -12,14 +12,15 @@ import (
 // networkKind is made by four sub-calls: the range, its subnets, the gateway, the rules.
 func networkKind() kind[providers.NetworkSpec, providers.Network] {
 	return kind[providers.NetworkSpec, providers.Network]{
-		noun:  providers.NetworkNoun,
-		steps: 4,
-		pick:  networkTable,
-		meta:  func(n *providers.Network) *providers.Meta { return &n.Meta },
-		clone: cloneNetwork,
-		build: buildNetwork,
-		tags:  func(s providers.NetworkSpec) map[string]string { return s.Tags },
-		leave: func(s *state, n providers.Network) ([]change, error) { return nil, unused(s, n.ID) },
+		noun:   providers.NetworkNoun,
+		steps:  4,
+		pick:   networkTable,
+		meta:   func(n *providers.Network) *providers.Meta { return &n.Meta },
+		clone:  cloneNetwork,
+		build:  buildNetwork,
+		tags:   func(s providers.NetworkSpec) map[string]string { return s.Tags },
+		update: updateNetwork,
+		leave:  func(s *state, n providers.Network) ([]change, error) { return nil, unused(s, n.ID) },
 	}
 }
 
@@ -56,6 +57,24 @@ func buildNetwork(s *state, spec providers.NetworkSpec, _ providers.ID) (n provi
 		return n, fmt.Errorf("range %s: %w: it must be the first address of a range with room for machines", spec.CIDR, providers.Invalid)
 	}
 	return n, nil
+}
+
+// updateNetwork changes the rules, and zones as long as it only gets more.
+func updateNetwork(s *state, n *providers.Network, spec providers.NetworkSpec) error {
+	want, err := buildNetwork(s, spec, n.ID)
+	if err != nil {
+		return err
+	}
+	if spec.CIDR.IsValid() && spec.CIDR != n.CIDR {
+		return fmt.Errorf("%w: the range of a network cannot be changed", providers.Invalid)
+	}
+	for _, z := range n.Zones {
+		if !slices.Contains(want.Zones, z) {
+			return fmt.Errorf("zone %q: %w: it cannot be taken away", z, providers.Invalid)
+		}
+	}
+	n.Zones, n.Allow = want.Zones, want.Allow
+	return nil
 }
 
 func checkRule(r providers.Rule) error {

@@ -1,7 +1,9 @@
 package fake
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,6 +22,8 @@ type kind[S providers.Described, O providers.Identified] struct {
 	// build refuses a spec or returns the object as it will be, without its Meta.
 	build func(s *state, spec S, id providers.ID) (O, error)
 	tags  func(S) map[string]string
+	// update changes the object, which belongs to it, to what the spec asks for, but for its Meta; Invalid if it cannot.
+	update func(*state, *O, S) error
 	// step changes an object, which belongs to it, to how it looks after so many sub-calls; nil if it always looks alike.
 	step func(o *O, done int)
 	// leave refuses to delete the object, or returns what must be done to others before.
@@ -190,4 +194,28 @@ func (k objects[S, O]) change(ctx context.Context, c providers.Call, to func(*st
 		return none, err
 	}
 	return o, nil
+}
+
+// Update changes the object to what the spec says.
+func (k objects[S, O]) Update(ctx context.Context, id providers.ID, spec S) (O, error) {
+	key := spec.Key()
+	c := providers.Call{Noun: k.noun, Verb: providers.UpdateVerb, Owner: key.Owner, Name: key.Name, ID: id}
+	return k.change(ctx, c, func(s *state, o *O) (bool, error) {
+		if m := k.meta(o); m.Owner != key.Owner || m.Name != key.Name {
+			return false, fmt.Errorf("%w: the %s is %s/%s", providers.Invalid, k.noun, m.Owner, m.Name)
+		}
+		was := k.clone(*o)
+		k.meta(o).Tags = maps.Clone(k.tags(spec))
+		if err := k.update(s, o, spec); err != nil {
+			return false, err
+		}
+		return !alike(was, *o), nil
+	})
+}
+
+// alike compares two objects; empty and absent are one.
+func alike(a, b any) bool {
+	x, xerr := json.Marshal(a)
+	y, yerr := json.Marshal(b)
+	return xerr == nil && yerr == nil && bytes.Equal(x, y)
 }

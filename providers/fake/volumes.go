@@ -16,13 +16,14 @@ type volumes struct {
 
 func volumeKind() kind[providers.VolumeSpec, providers.Volume] {
 	return kind[providers.VolumeSpec, providers.Volume]{
-		noun:  providers.VolumeNoun,
-		steps: 1,
-		pick:  volumeTable,
-		meta:  func(v *providers.Volume) *providers.Meta { return &v.Meta },
-		clone: cloneVolume,
-		build: buildVolume,
-		tags:  func(s providers.VolumeSpec) map[string]string { return s.Tags },
+		noun:   providers.VolumeNoun,
+		steps:  1,
+		pick:   volumeTable,
+		meta:   func(v *providers.Volume) *providers.Meta { return &v.Meta },
+		clone:  cloneVolume,
+		build:  buildVolume,
+		tags:   func(s providers.VolumeSpec) map[string]string { return s.Tags },
+		update: updateVolume,
 		leave: func(_ *state, v providers.Volume) ([]change, error) {
 			if v.Machine != "" {
 				return nil, fmt.Errorf("%w: it is attached to %s", providers.Conflict, v.Machine)
@@ -62,6 +63,22 @@ func buildVolume(s *state, spec providers.VolumeSpec, id providers.ID) (v provid
 		return v, fmt.Errorf("zone %q: %w: there is none of that name", zone, providers.Invalid)
 	}
 	return providers.Volume{SizeGiB: size, Type: orElse(spec.Type, "standard"), Zone: zone, Snapshot: spec.Snapshot}, nil
+}
+
+// updateVolume changes nothing but tags; what else the spec asks for must be so already.
+func updateVolume(_ *state, v *providers.Volume, spec providers.VolumeSpec) error {
+	if spec.SizeGiB != 0 && spec.SizeGiB != v.SizeGiB || spec.Type != "" && spec.Type != v.Type || spec.Zone != "" && spec.Zone != v.Zone || spec.Snapshot != v.Snapshot {
+		return fmt.Errorf("%w: size, type, zone and origin of a volume cannot be changed by an update", providers.Invalid)
+	}
+	return nil
+}
+
+// updateSnapshot changes nothing but tags.
+func updateSnapshot(_ *state, o *providers.Snapshot, spec providers.SnapshotSpec) error {
+	if spec.Volume != o.Volume {
+		return fmt.Errorf("%w: a snapshot stays one of volume %s", providers.Invalid, o.Volume)
+	}
+	return nil
 }
 
 // Attach returns Invalid if the machine is in another zone.
@@ -135,7 +152,8 @@ func snapshotKind() kind[providers.SnapshotSpec, providers.Snapshot] {
 			}
 			return providers.Snapshot{Volume: spec.Volume, SizeGiB: r.Object.SizeGiB, CreatedUnix: time.Now().Unix()}, nil
 		},
-		tags:  func(s providers.SnapshotSpec) map[string]string { return s.Tags },
-		leave: free[providers.Snapshot],
+		tags:   func(s providers.SnapshotSpec) map[string]string { return s.Tags },
+		update: updateSnapshot,
+		leave:  free[providers.Snapshot],
 	}
 }

@@ -142,6 +142,35 @@ func (m machines) Delete(ctx context.Context, id providers.ID) (err error) {
 	return errors.Join(m.p.sweep(ctx, all), m.p.step(ctx))
 }
 
+// Update sets the tags and the pool.
+func (m machines) Update(ctx context.Context, id providers.ID, spec providers.MachineSpec) (_ providers.Machine, err error) {
+	defer about("update", providers.MachineNoun, spec.Key(), &err)
+	if err := errors.Join(ctx.Err(), m.check(spec)); err != nil {
+		return providers.Machine{}, err
+	}
+	l, err := m.p.lockObject(ctx, providers.MachineNoun, spec.Key())
+	if err != nil {
+		return providers.Machine{}, err
+	}
+	defer m.p.finish(l, providers.MachineNoun, spec.Key())
+	r, err := byID[providers.MachineSpec](m.p, providers.MachineNoun, id)
+	switch {
+	case err != nil:
+		return providers.Machine{}, err
+	case r == nil || r.Deleting:
+		return providers.Machine{}, providers.NotFound
+	case r.Spec.Key() != spec.Key():
+		return providers.Machine{}, fail(providers.Invalid, "the machine is %s", r.Spec.Key())
+	case spec.Type != r.Spec.Type || spec.Network != r.Spec.Network || spec.DiskGiB != r.Spec.DiskGiB:
+		return providers.Machine{}, fail(providers.Invalid, "type, network and disk of a machine cannot be changed")
+	}
+	r.Spec.Pool, r.Spec.Tags = spec.Pool, maps.Clone(spec.Tags)
+	if err := errors.Join(r.save(m.dir(r)), m.p.step(ctx)); err != nil {
+		return providers.Machine{}, err
+	}
+	return m.object(r)
+}
+
 // check returns why there can be no such machine on this host.
 func (m machines) check(s providers.MachineSpec) error {
 	if err := s.Key().Validate(0); err != nil {

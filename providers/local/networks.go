@@ -99,6 +99,39 @@ func (n networks) Delete(ctx context.Context, id providers.ID) (err error) {
 	return n.remove(ctx, r)
 }
 
+// Update sets the rules, and the tags.
+func (n networks) Update(ctx context.Context, id providers.ID, spec providers.NetworkSpec) (_ providers.Network, err error) {
+	defer about("update", providers.NetworkNoun, spec.Key(), &err)
+	if err := errors.Join(ctx.Err(), n.check(spec)); err != nil {
+		return providers.Network{}, err
+	}
+	l, err := n.p.lockObject(ctx, providers.NetworkNoun, spec.Key())
+	if err != nil {
+		return providers.Network{}, err
+	}
+	defer n.p.finish(l, providers.NetworkNoun, spec.Key())
+	r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id)
+	switch {
+	case err != nil:
+		return providers.Network{}, err
+	case r == nil || r.Deleting:
+		return providers.Network{}, providers.NotFound
+	case r.Spec.Key() != spec.Key():
+		return providers.Network{}, fail(providers.Invalid, "the network is %s", r.Spec.Key())
+	case spec.CIDR.IsValid() && spec.CIDR != r.CIDR:
+		return providers.Network{}, fail(providers.Invalid, "the range of a network cannot be changed from %s to %s", r.CIDR, spec.CIDR)
+	}
+	r.Spec.Allow, r.Spec.Tags = cloneRules(spec.Allow), maps.Clone(spec.Tags)
+	err = n.p.inOrder(ctx,
+		func() error { return r.save(n.dir(r)) },
+		func() error { return writeRules(n.p.linkName(r.Spec.Key()), r.CIDR, r.Spec.Allow) },
+	)
+	if err != nil {
+		return providers.Network{}, err
+	}
+	return n.object(r), nil
+}
+
 // check returns why there can be no such network on this host.
 func (n networks) check(s providers.NetworkSpec) error {
 	if err := s.Key().Validate(0); err != nil {
