@@ -2,6 +2,8 @@ package state
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +24,31 @@ type identity struct {
 }
 
 func (id identity) recipients() []string { return append([]string{id.public}, id.others...) }
+
+// Derive returns 32 bytes made of the label and each of the user's private keys, that of the first key first: whoever has
+// the same key gets the same bytes, wherever and whenever, and nobody else does. It is for keys that have to be found again
+// when the state is lost. It makes the identity file if there is none, unless the state is read-only; then it returns none.
+func (s *State) Derive(label string) ([][]byte, error) {
+	id, err := readIdentity(s.o.Identity)
+	if errors.Is(err, fs.ErrNotExist) {
+		if s.o.ReadOnly {
+			return nil, nil
+		}
+		id, err = makeIdentity(s.o.Identity, s.o.Now())
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all [][]byte
+	for _, one := range id.identities {
+		key, err := hkdf.Key(sha256.New, []byte(one.(fmt.Stringer).String()), []byte(label), "provision derived key", 32)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, key)
+	}
+	return all, nil
+}
 
 // readIdentity reads an identity file, in the format of age-keygen. The error is fs.ErrNotExist if there is none.
 func readIdentity(path string) (id identity, err error) {

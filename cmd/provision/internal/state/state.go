@@ -40,6 +40,7 @@ type Options struct {
 type State struct {
 	o    Options
 	lock *lock // nil if read-only
+	lost chan struct{}
 
 	mu      sync.Mutex // guards what follows, and the files but the journal's end
 	header  header
@@ -63,7 +64,7 @@ func Open(ctx context.Context, o Options) (*State, error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	s := &State{o: o, secrets: map[string][]byte{}}
+	s := &State{o: o, lost: make(chan struct{}), secrets: map[string][]byte{}}
 	if !o.ReadOnly {
 		l, err := takeLock(ctx, o)
 		if err != nil {
@@ -194,7 +195,34 @@ func (s *State) Folder() string { return s.o.Folder }
 
 // UID returns the cluster's own ID, made with its state: 26 lower-case letters and digits. It tells apart two clusters of
 // one name. It is empty if the state is read-only and not there.
-func (s *State) UID() string { return s.header.UID }
+func (s *State) UID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.header.UID
+}
+
+// Adopt gives a state that was never written the UID that the cluster's objects bear at their vendor, so that a state that
+// was lost can be made again. It is an error if the state exists.
+func (s *State) Adopt(uid string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed || s.o.ReadOnly:
+		return &AccessError{Path: s.o.Folder, Err: errors.New("it is not open for writing")}
+	case uid == s.header.UID:
+		return nil
+	case s.journal != nil:
+		return &ForeignError{Folder: s.o.Folder, Want: uid, Have: s.header.UID, UID: true}
+	case len(uid) != 26 || strings.Trim(uid, "abcdefghijklmnopqrstuvwxyz234567") != "":
+		return fmt.Errorf("%q is not the UID of a cluster", uid)
+	}
+	s.header.UID = uid
+	return nil
+}
+
+// Lost is closed when the state's lease is lost: every write fails from then on, and another may have begun. So no step
+// should be started after it. It stays open for a state that is read-only.
+func (s *State) Lost() <-chan struct{} { return s.lost }
 
 // Exists says whether the cluster has a state on disk.
 func (s *State) Exists() bool {
@@ -206,10 +234,11 @@ func (s *State) Exists() bool {
 // CheckUID compares the UID that an object of this cluster's name bears at its vendor with the state's. The error is a
 // *ForeignError. An empty UID, on either side, is no other cluster's.
 func (s *State) CheckUID(uid string) error {
-	if uid == "" || s.header.UID == "" || uid == s.header.UID {
+	have := s.UID()
+	if uid == "" || have == "" || uid == have {
 		return nil
 	}
-	return &ForeignError{Folder: s.o.Folder, Want: uid, Have: s.header.UID, UID: true}
+	return &ForeignError{Folder: s.o.Folder, Want: uid, Have: have, UID: true}
 }
 
 // Dropped returns where the journal was cut when it was opened, and how many bytes came behind: the rest of a record that
