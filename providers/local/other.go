@@ -37,6 +37,11 @@ func (networks) List(context.Context, providers.Owner) ([]providers.Network, err
 // Delete returns Unsupported.
 func (networks) Delete(context.Context, providers.ID) error { return unsupported() }
 
+// Update returns Unsupported.
+func (networks) Update(context.Context, providers.ID, providers.NetworkSpec) (providers.Network, error) {
+	return providers.Network{}, unsupported()
+}
+
 type machines struct{ p *Provider }
 
 // Create returns Unsupported.
@@ -56,6 +61,11 @@ func (machines) List(context.Context, providers.Owner) ([]providers.Machine, err
 
 // Delete returns Unsupported.
 func (machines) Delete(context.Context, providers.ID) error { return unsupported() }
+
+// Update returns Unsupported.
+func (machines) Update(context.Context, providers.ID, providers.MachineSpec) (providers.Machine, error) {
+	return providers.Machine{}, unsupported()
+}
 
 // Types returns Unsupported.
 func (machines) Types(context.Context) ([]providers.MachineType, error) { return nil, unsupported() }

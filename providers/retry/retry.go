@@ -15,8 +15,9 @@ import (
 type Options struct {
 	Busy     Pace // for Throttled and Unavailable; zero fields: 200 ms, 20 s, 10 attempts
 	Capacity Pace // for Capacity, which passes slowly if at all; zero fields: 15 s, 2 min, 5 attempts
-	// Notify is told of each wait before it begins, if it is not nil. It is called from several goroutines at a time.
-	Notify func(Wait)
+	// Notify is told of each wait before it begins, if it is not nil, as the context's own observers are (see
+	// providers.WithObserver). It is called from several goroutines at a time.
+	Notify func(providers.Wait)
 	// Random returns a number in [0,1) that makes waits unlike each other; nil: math/rand. It is called from several
 	// goroutines at a time.
 	Random func() float64
@@ -27,14 +28,6 @@ type Pace struct {
 	First    time.Duration // about what the first wait takes; each is twice as long as the one before
 	Max      time.Duration // no wait is longer, unless the vendor itself asks for it
 	Attempts int           // the most calls to make in all
-}
-
-// A Wait is a pause before a call is made again.
-type Wait struct {
-	Call    providers.Call
-	Attempt int           // how many were made
-	Err     error         // what the last returned
-	For     time.Duration // how long the pause is
 }
 
 // Wrap returns a provider that makes calls of p again whose error's Kind is Retryable, after a wait that doubles, is
@@ -83,9 +76,11 @@ func (o Options) around(ctx context.Context, c *providers.Call, next func(contex
 		if !ok {
 			return gaveUp(attempt, time.Since(start), err)
 		}
+		w := providers.Wait{Call: *c, Attempt: attempt, Err: err, For: wait}
 		if o.Notify != nil {
-			o.Notify(Wait{Call: *c, Attempt: attempt, Err: err, For: wait})
+			o.Notify(w)
 		}
+		providers.Observe(ctx, w)
 		if !sleep(ctx, wait) {
 			return fmt.Errorf("%w, after: %w", ctx.Err(), err)
 		}

@@ -88,14 +88,15 @@ func TestWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var waits []time.Duration
 				o := exact(c.options)
-				o.Notify = func(w retry.Wait) {
+				o.Notify = func(w providers.Wait) {
 					if w.Call.Verb != providers.GetVerb || w.Attempt != len(waits)+1 || w.Err == nil {
 						t.Errorf("Notify got %+v", w)
 					}
 					waits = append(waits, w.For)
 				}
 				p := retry.Wrap(fake.New(fake.Options{Faults: c.faults}), o)
-				ctx := t.Context()
+				var observed []time.Duration
+				ctx := providers.WithObserver(t.Context(), func(w providers.Wait) { observed = append(observed, w.For) })
 				if c.limit > 0 {
 					var cancel context.CancelFunc
 					ctx, cancel = context.WithTimeout(ctx, c.limit)
@@ -108,6 +109,9 @@ func TestWaits(t *testing.T) {
 				}
 				if !slices.Equal(waits, c.want) {
 					t.Errorf("it waited %v, want %v", waits, c.want)
+				}
+				if !slices.Equal(observed, waits) {
+					t.Errorf("the context's observer was told of %v, Notify of %v", observed, waits)
 				}
 				var sum time.Duration
 				for _, w := range c.want {
@@ -124,7 +128,7 @@ func TestWaits(t *testing.T) {
 func TestRandomSpreadsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := map[time.Duration]bool{}
-		o := retry.Options{Busy: retry.Pace{First: time.Second, Attempts: 2}, Notify: func(w retry.Wait) {
+		o := retry.Options{Busy: retry.Pace{First: time.Second, Attempts: 2}, Notify: func(w providers.Wait) {
 			seen[w.For] = true
 			if w.For < time.Second/2 || w.For > time.Second {
 				t.Errorf("it waits %s, want from half a second to one", w.For)

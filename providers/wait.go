@@ -1,0 +1,53 @@
+package providers
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A Wait is a pause that a wrapper makes in the middle of a call: for its turn, or before it makes the call again.
+type Wait struct {
+	Call    Call
+	Attempt int           // how many calls were made so far; 0: it waits for its turn
+	Err     error         // what the last of them returned; nil if there was none
+	For     time.Duration // how long the pause is
+}
+
+// Kind says what the vendor answered; "" if it was not asked yet.
+func (w Wait) Kind() Kind { return KindOf(w.Err) }
+
+// String says in few words what is waited for: "throttled, next try in 3s".
+func (w Wait) String() string {
+	d := w.For.Round(time.Second)
+	if w.For < 10*time.Second {
+		d = w.For.Round(100 * time.Millisecond)
+	}
+	if w.Attempt == 0 {
+		return fmt.Sprintf("its turn at the vendor comes in %s", d)
+	}
+	return fmt.Sprintf("%s, next try in %s", w.Kind(), d)
+}
+
+type observerKey struct{}
+
+// WithObserver returns a context that lets observe know of each Wait, before it begins, in the calls that are made with
+// the context, so that whoever makes a call can say why it takes long. Observers of contexts that ctx was made from are
+// told too. observe is called by the goroutine that waits, so it must be quick, and from several at a time if the context
+// is used by several. It does not reach through a plug-in's pipe: wrappers that wait stand on this side of it.
+func WithObserver(ctx context.Context, observe func(Wait)) context.Context {
+	outer, _ := ctx.Value(observerKey{}).(func(Wait))
+	return context.WithValue(ctx, observerKey{}, func(w Wait) {
+		if outer != nil {
+			outer(w)
+		}
+		observe(w)
+	})
+}
+
+// Observe tells the context's observers, if there are any, of a Wait that is about to begin. Wrappers call it.
+func Observe(ctx context.Context, w Wait) {
+	if observe, ok := ctx.Value(observerKey{}).(func(Wait)); ok {
+		observe(w)
+	}
+}
