@@ -33,6 +33,7 @@ type Target struct {
 	Files    []templates.File // certificates, keys and kubeconfigs to write; all secret
 	Programs *Programs        // shared by all targets of one architecture
 	Wait     time.Duration    // how long a phase that waits does so; 5 min if 0
+	JoinEtcd bool             // a bare control-plane machine waits for EtcdAdd; else it founds a new etcd with all of Node.Etcd
 
 	mu      sync.Mutex
 	facts   *Facts

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 
 	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/templates"
@@ -34,7 +35,11 @@ func configured(ctx context.Context, t *Target) (bool, error) {
 }
 
 func doConfigure(ctx context.Context, t *Target) error {
-	payload, err := templates.RenderPayload(templates.Payload{Node: t.Node, Files: t.Files})
+	files, err := t.founding(ctx)
+	if err != nil {
+		return err
+	}
+	payload, err := templates.RenderPayload(templates.Payload{Node: t.Node, Files: files})
 	if err != nil {
 		return err
 	}
@@ -53,6 +58,20 @@ func doConfigure(ctx context.Context, t *Target) error {
 		}
 	})
 	return nil
+}
+
+// founding returns the target's files, and for a bare machine whose node founds the cluster's etcd the order to do so. It is
+// given once: a node that has lost its data must not found another cluster.
+func (t *Target) founding(ctx context.Context) ([]templates.File, error) {
+	if t.Node.Role != templates.ControlPlane || t.JoinEtcd {
+		return t.Files, nil
+	}
+	f, err := t.gatherNode(ctx)
+	if err != nil || f.Node != nil {
+		return t.Files, err
+	}
+	order, err := templates.RenderFounding(t.Node.Etcd)
+	return append(slices.Clone(t.Files), order), err
 }
 
 func checksum(b []byte) string {

@@ -22,6 +22,12 @@ const (
 // A Node is everything that a node agent must know to run its machine's share of a cluster, but for secrets: those are
 // files beside it. It is written to /etc/provision/node.json by the bootstrapper and read by the node agent. Its bytes
 // are canonical, so that their hash says whether a node is as the plan wants it.
+//
+// What an agent does when a running node's file changes: Bundle restarts everything. Address restarts etcd (after its peer
+// URL was changed in the cluster), kube-apiserver, kubelet and flanneld. Etcd restarts etcd, kube-controller-manager and
+// kube-scheduler when it grows from one to more or shrinks to one, and nothing otherwise: etcd itself knows its members.
+// Endpoints, APINames, VIP and VIPInterface restart nothing: the balancer and the announcer follow, and the API server
+// reads its new certificate while it runs. Labels and Taints only matter to a node that has not joined yet.
 type Node struct {
 	Schema     int        `json:"schema"`
 	Cluster    string     `json:"cluster"`
@@ -41,9 +47,12 @@ type Node struct {
 	NodeCIDR  int               `json:"node_cidr"`        // bits of the pod range that one node gets: 24
 	Endpoints []string          `json:"endpoints"`        // host:port of every API server, sorted
 	APINames  []string          `json:"api_names"`        // further names and addresses that the API server's certificate is for
-	Etcd      []EtcdMember      `json:"etcd"`             // members of the control plane, sorted by name
+	Etcd      []EtcdMember      `json:"etcd"`             // the control plane as it shall be, sorted by name
 	Labels    map[string]string `json:"labels,omitempty"` // that the kubelet registers with
 	Taints    []Taint           `json:"taints,omitempty"` // that the kubelet registers with
+
+	VIP          netip.Addr `json:"vip,omitzero"`            // control plane only: address that moves to a node whose API server is well
+	VIPInterface string     `json:"vip_interface,omitempty"` // the link to announce it on; "": the one that has Address
 }
 
 // An EtcdMember is one member of the cluster's etcd.
