@@ -129,15 +129,19 @@ func (h *handshake) config() *gossh.ClientConfig {
 	}
 }
 
-func (h *handshake) checkHostKey(_ string, _ net.Addr, key gossh.PublicKey) error {
-	if !h.known.has(key) {
-		return h.changed(gossh.FingerprintSHA256(key))
+func (h *handshake) checkHostKey(_ string, remote net.Addr, key gossh.PublicKey) error {
+	if err := h.known.trusts(h.o.Addr, remote, key); err != nil {
+		changed := h.changed(shown(key))
+		if _, ok := key.(*gossh.Certificate); ok {
+			changed.Err = err
+		}
+		return changed
 	}
 	h.trusted = true
 	return nil
 }
 
-func (h *handshake) changed(got string) error {
+func (h *handshake) changed(got string) *HostKeyChanged {
 	return &HostKeyChanged{Host: h.o.Name, Addr: h.o.Addr, Got: got, Want: h.known.fingerprints()}
 }
 

@@ -128,12 +128,20 @@ type HostKeyChanged struct {
 	Host, Addr string
 	Got        string   // SHA256:… fingerprint; empty if it has no key of a kind that is known
 	Want       []string // fingerprints
+	Err        error    // why its certificate is not accepted; nil if it shows none
 }
 
 // Error gives address and fingerprints.
 func (e *HostKeyChanged) Error() string {
-	return fmt.Sprintf("%s: %s shows host key %s, known is %s", e.Host, e.Addr, e.Got, strings.Join(e.Want, ", "))
+	text := fmt.Sprintf("%s: %s shows host key %s, known is %s", e.Host, e.Addr, e.Got, strings.Join(e.Want, ", "))
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
+
+// Unwrap returns why its certificate is not accepted.
+func (e *HostKeyChanged) Unwrap() error { return e.Err }
 
 func lastLine(b []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")

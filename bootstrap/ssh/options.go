@@ -2,12 +2,8 @@ package ssh
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"slices"
 	"time"
-
-	gossh "golang.org/x/crypto/ssh"
 )
 
 // Options says how to reach a machine. The zero value of a duration is its default.
@@ -17,7 +13,7 @@ type Options struct {
 	User     string   // "root" if empty
 	Sudo     bool     // commands become root by sudo, which must not ask for a password; nothing for root
 	Keys     *Keys    // borrowed: the caller closes it after the host
-	HostKeys []string // the machine's public keys as in authorized_keys; at least one
+	HostKeys []string // the machine's public keys as in authorized_keys, or keys that sign them (see CertAuthority); at least one
 	Through  Dialer   // a bastion, borrowed; nil connects from here. A Host is one
 
 	Timeout   time.Duration // for a machine that boots: how long the first connection is tried for; 5 min
@@ -68,50 +64,4 @@ func setDefault(d *time.Duration, to time.Duration) {
 	if *d == 0 {
 		*d = to
 	}
-}
-
-// hostKeys are the keys by which a machine is known.
-type hostKeys []gossh.PublicKey
-
-func parseHostKeys(lines []string) (hostKeys, error) {
-	var ks hostKeys
-	for _, l := range lines {
-		k, _, _, _, err := gossh.ParseAuthorizedKey([]byte(l))
-		if err != nil {
-			return nil, fmt.Errorf("host key %q: %w", l, err)
-		}
-		ks = append(ks, k)
-	}
-	if len(ks) == 0 {
-		return nil, fmt.Errorf("no host key is known")
-	}
-	return ks, nil
-}
-
-// algorithms are those by which the machine can prove that it has one of the keys.
-func (ks hostKeys) algorithms() []string {
-	var as []string
-	for _, k := range ks {
-		if k.Type() == gossh.KeyAlgoRSA {
-			as = append(as, gossh.KeyAlgoRSASHA512, gossh.KeyAlgoRSASHA256)
-			continue
-		}
-		as = append(as, k.Type())
-	}
-	slices.Sort(as)
-	return slices.Compact(as)
-}
-
-func (ks hostKeys) fingerprints() []string {
-	var fs []string
-	for _, k := range ks {
-		fs = append(fs, gossh.FingerprintSHA256(k))
-	}
-	return fs
-}
-
-func (ks hostKeys) has(k gossh.PublicKey) bool {
-	return slices.ContainsFunc(ks, func(known gossh.PublicKey) bool {
-		return string(known.Marshal()) == string(k.Marshal())
-	})
 }
