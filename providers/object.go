@@ -20,8 +20,8 @@ const (
 // Meta is what every object has.
 type Meta struct {
 	ID      ID                `json:"id"`
-	Owner   Owner             `json:"owner"`
-	Name    string            `json:"name"`              // unique for the owner and kind; a DNS label
+	Owner   Owner             `json:"owner"`             // as the vendor has it: empty if somebody took the tag away
+	Name    string            `json:"name"`              // unique for the owner and kind; a DNS label; empty if somebody took the tag away
 	Partial bool              `json:"partial,omitempty"` // Create was cut off or it stopped working: Create completes it
 	Tags    map[string]string `json:"tags,omitempty"`    // the spec's Tags as the vendor has them, without the ones above
 }

@@ -11,6 +11,11 @@
 //   - Create is resumable. An object that needs many vendor calls and was cut off after any of them is listed as
 //     Partial; Create with the same owner and name completes it, Delete removes it.
 //   - Every error wraps a Kind, which says what a caller may do about it.
+//
+// Strangers have hands too: at the vendor's console anybody can delete an object, change it, or take its tags away. An
+// object without the tag OwnerTag is nobody's: no List has it, Get of its ID still returns it, with an empty Owner, and
+// Delete removes it. An object without the tag NameTag is listed by its owner, with an empty Name. So whoever has
+// written an ID down finds the object again, and Update puts the tags back.
 package providers
 
 import (
@@ -40,7 +45,7 @@ type Objects[Spec, Object any] interface {
 	// an error. Invalid if the owner or the name is no DNS label; NotFound or Invalid if the spec names an object that
 	// there is not.
 	Create(context.Context, Spec) (Object, error)
-	// Get returns one object; NotFound if there is none of that ID.
+	// Get returns one object, whosever it is; NotFound if there is none of that ID.
 	Get(context.Context, ID) (Object, error)
 	// List returns all objects of the owner, Partial ones included, sorted by name; never another owner's.
 	List(context.Context, Owner) ([]Object, error)
@@ -48,10 +53,17 @@ type Objects[Spec, Object any] interface {
 	// else stands on it. Cut off, it leaves the object whole, Partial or gone; Delete again goes on.
 	Delete(context.Context, ID) error
 	// Update changes the object in place to what the spec says, touches nothing that does not differ, and returns it as
-	// it is then: its tags and pool always; a network's rules and zones; a balancer's ports, targets and sources. It
-	// mends what somebody changed at the vendor: tags of the contract that were taken away are put back. Invalid, with
-	// nothing changed, if the vendor cannot change it in place (a machine's type, a network's range), or if owner or name
-	// are another object's; NotFound if there is none of that ID. A volume grows by Resize, not by Update.
+	// it is then: its tags and pool always; a network's rules, and zones if the vendor can; a balancer's ports, targets
+	// and sources. What the spec leaves to the vendor (an empty range, image, zone, size) stays as it is; what only a
+	// machine's first boot reads (user, keys, user data) is not compared. It mends what a stranger did: tags of the
+	// contract that were taken away are put back, so an object without an owner gets one (see the package comment). A
+	// Partial object stays Partial: Create completes it. Cut off, it leaves the object between the two; Update again
+	// goes on. Updates of one object at the same time to the same spec all succeed.
+	//
+	// NotFound if there is none of that ID. Invalid, with nothing changed, if the object bears another owner or name, if
+	// the spec is one that Create would not accept, or if the vendor cannot change it in place (a machine's type, a
+	// network's range). Exists if the object lost its owner or name and the owner has another one of the name by now. A
+	// volume grows by Resize: Invalid if the spec asks for more than it has.
 	Update(context.Context, ID, Spec) (Object, error)
 }
 
@@ -89,18 +101,19 @@ type Volumes interface {
 
 // Caps says what a vendor can do. The zero value can nothing beyond machines and networks.
 type Caps struct {
-	LoadBalancers bool     // the vendor has balancers; else it returns NoLoadBalancers
-	UDP           bool     // its balancers forward UDP; else Create of one that should returns Unsupported
-	Volumes       bool     // the vendor has volumes; else it returns NoVolumes
-	Snapshots     bool     // its volumes can be copied; else they return NoSnapshots
-	Spot          bool     // machines may be bought as spot; else Create of one returns Unsupported
-	Zones         []string // zones that machines can be placed in; empty means that there is just one place
-	Arch          []string // processor architectures of its machines, as GOARCH names them
-	MaxNameLen    int      // longest machine name it accepts; 0 means 63
-	Local         bool     // its machines are on the host that runs the command, and so is what is known of them
-	Simulated     bool     // its machines exist on paper only: nothing answers SSH, so none becomes a node
+	LoadBalancers bool     `json:"load_balancers,omitempty"` // the vendor has balancers; else it returns NoLoadBalancers
+	UDP           bool     `json:"udp,omitempty"`            // its balancers forward UDP; else Create of one that should returns Unsupported
+	Volumes       bool     `json:"volumes,omitempty"`        // the vendor has volumes; else it returns NoVolumes
+	Snapshots     bool     `json:"snapshots,omitempty"`      // its volumes can be copied; else they return NoSnapshots
+	Spot          bool     `json:"spot,omitempty"`           // machines may be bought as spot; else Create of one returns Unsupported
+	Zones         []string `json:"zones,omitempty"`          // zones that machines can be placed in; empty means that there is just one place
+	Arch          []string `json:"arch,omitempty"`           // processor architectures of its machines, as GOARCH names them
+	MaxNameLen    int      `json:"max_name_len,omitempty"`   // longest machine name it accepts; 0 means 63
+	Local         bool     `json:"local,omitempty"`          // its machines are on the host that runs the command, and so is what is known of them
+	Simulated     bool     `json:"simulated,omitempty"`      // its machines exist on paper only: nothing answers SSH, so none becomes a node
 
-	// Lag is how long Get and List may miss what was made or changed: absence means nothing before it is over. Zero if
-	// a call sees all that calls before it did.
-	Lag time.Duration
+	// Lag is how long Get and List may miss what was made, changed or deleted: an absence means nothing before so much
+	// time has passed since the object was made. Zero if a call sees all that calls before it did. Lag is never a reason
+	// for two: Create, Update and Delete go by the objects as they are, not as readers see them.
+	Lag time.Duration `json:"lag,omitempty"`
 }

@@ -43,7 +43,7 @@ func through[R any](ctx context.Context, around Around, c *Call, do func(context
 	return r, err
 }
 
-// wrappedObjects are the four verbs of every kind.
+// wrappedObjects are the five verbs of every kind.
 type wrappedObjects[S Described, O Identified] struct {
 	next   Objects[S, O]
 	noun   Noun

@@ -105,6 +105,9 @@ func addressOf(b providers.LoadBalancer) place {
 // updateBalancer changes all but the network, the side and the address, which stay for the balancer's life.
 func updateBalancer(udp bool) func(*state, *providers.LoadBalancer, providers.LoadBalancerSpec) error {
 	return func(s *state, b *providers.LoadBalancer, spec providers.LoadBalancerSpec) error {
+		if spec.Network == "" {
+			spec.Network = b.Network
+		}
 		if b.Network != spec.Network || b.Internal != spec.Internal || spec.Address.IsValid() && spec.Address != b.Address {
 			return fmt.Errorf("%w: network, side and address of a balancer cannot be changed", providers.Invalid)
 		}

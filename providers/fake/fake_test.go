@@ -17,10 +17,14 @@ func fixture(f *fake.Fake) providertest.Fixture {
 		Provider: f,
 		Stop:     f.Stop,
 		Writes:   f.Writes,
+		Strip: func(ctx context.Context, _ providers.Noun, id providers.ID, tags ...string) error {
+			return f.Strip(ctx, id, tags...)
+		},
 		Cut: func(n int) func() bool {
 			before := f.Writes()
 			f.SetFaults([]fake.Fault{{Verb: providers.CreateVerb, Partial: n, Error: providers.Unavailable},
-				{Verb: providers.DeleteVerb, Partial: n, Error: providers.Unavailable}})
+				{Verb: providers.DeleteVerb, Partial: n, Error: providers.Unavailable},
+				{Verb: providers.UpdateVerb, Partial: n, Error: providers.Unavailable}})
 			return func() bool {
 				f.SetFaults(nil)
 				return f.Writes()-before == n

@@ -169,6 +169,9 @@ func (j *journal) append(at time.Time, changes []change) error {
 	return err
 }
 
+// forget lets the next read begin at the start of the file.
+func (j *journal) forget() { *j = journal{path: j.path} }
+
 // compact writes the file anew if it has many more records than there are objects. The caller has the lock and has read
 // everything.
 func (j *journal) compact(s *state) error {
@@ -252,12 +255,13 @@ func dump(s *state) []change {
 
 func dumpTable[O providers.Identified](n providers.Noun, pick func(*state) *table[O], s *state) (all []change) {
 	t := pick(s)
+	for id, r := range t.rows {
+		all = append(all, put[O]{pick: pick, id: id, row: &r})
+	}
 	for k, generation := range t.born {
-		p := put[O]{pick: pick, id: makeID(n, k, generation)}
-		if r, ok := t.rows[p.id]; ok {
-			p.row = &r
+		if id := makeID(n, k, generation); !t.has(id) {
+			all = append(all, put[O]{pick: pick, id: id})
 		}
-		all = append(all, p)
 	}
 	return all
 }

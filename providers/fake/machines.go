@@ -115,8 +115,8 @@ func updateMachine(_ *state, m *providers.Machine, spec providers.MachineSpec) e
 			return fmt.Errorf("%w: the %s of a machine cannot be changed from %s to %s", providers.Invalid, d.what, d.have, d.want)
 		}
 	}
-	if spec.DiskGiB != 0 && spec.DiskGiB != m.DiskGiB {
-		return fmt.Errorf("%w: the disk of a machine cannot be changed", providers.Invalid)
+	if spec.DiskGiB > m.DiskGiB {
+		return fmt.Errorf("%w: the disk of a machine cannot grow from %d GiB to %d", providers.Invalid, m.DiskGiB, spec.DiskGiB)
 	}
 	m.Pool = spec.Pool
 	return nil

@@ -61,12 +61,13 @@ func buildNetwork(s *state, spec providers.NetworkSpec, _ providers.ID) (n provi
 
 // updateNetwork changes the rules, and zones as long as it only gets more.
 func updateNetwork(s *state, n *providers.Network, spec providers.NetworkSpec) error {
+	if spec.CIDR != (netip.Prefix{}) && spec.CIDR != n.CIDR {
+		return fmt.Errorf("%w: the range of a network cannot be changed", providers.Invalid)
+	}
+	spec.CIDR = n.CIDR
 	want, err := buildNetwork(s, spec, n.ID)
 	if err != nil {
 		return err
-	}
-	if spec.CIDR.IsValid() && spec.CIDR != n.CIDR {
-		return fmt.Errorf("%w: the range of a network cannot be changed", providers.Invalid)
 	}
 	for _, z := range n.Zones {
 		if !slices.Contains(want.Zones, z) {

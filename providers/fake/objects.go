@@ -30,7 +30,7 @@ type kind[S providers.Described, O providers.Identified] struct {
 	leave func(*state, O) ([]change, error)
 }
 
-// objects are the four verbs of a kind.
+// objects are the five verbs of a kind.
 type objects[S providers.Described, O providers.Identified] struct {
 	fake *Fake
 	kind[S, O]
@@ -196,21 +196,55 @@ func (k objects[S, O]) change(ctx context.Context, c providers.Call, to func(*st
 	return o, nil
 }
 
-// Update changes the object to what the spec says.
-func (k objects[S, O]) Update(ctx context.Context, id providers.ID, spec S) (O, error) {
+// Update changes the object to what the spec says: its tags by a first sub-call, all else by a second.
+func (k objects[S, O]) Update(ctx context.Context, id providers.ID, spec S) (got O, err error) {
 	key := spec.Key()
 	c := providers.Call{Noun: k.noun, Verb: providers.UpdateVerb, Owner: key.Owner, Name: key.Name, ID: id}
-	return k.change(ctx, c, func(s *state, o *O) (bool, error) {
-		if m := k.meta(o); m.Owner != key.Owner || m.Name != key.Name {
-			return false, fmt.Errorf("%w: the %s is %s/%s", providers.Invalid, k.noun, m.Owner, m.Name)
-		}
-		was := k.clone(*o)
-		k.meta(o).Tags = maps.Clone(k.tags(spec))
-		if err := k.update(s, o, spec); err != nil {
-			return false, err
-		}
-		return !alike(was, *o), nil
+	err = k.fake.call(ctx, c, 2, func() (more bool, err error) {
+		err = k.fake.store.change(ctx, func(s *state) ([]change, error) {
+			r, there := k.pick(s).rows[id]
+			if !there {
+				return nil, providers.NotFound
+			}
+			want, err := k.target(s, r.Object, spec)
+			if err != nil {
+				return nil, err
+			}
+			next := k.clone(r.Object)
+			*k.meta(&next) = want.GetMeta()
+			if alike(r.Object, next) {
+				next = k.clone(want)
+			}
+			got, more = k.clone(next), !alike(next, want)
+			if alike(r.Object, next) {
+				return nil, nil
+			}
+			return []change{k.put(row[O]{next, r.Done})}, nil
+		})
+		return more, err
 	})
+	if err != nil {
+		var none O
+		return none, err
+	}
+	return got, nil
+}
+
+// target returns the object as the spec asks for it.
+func (k objects[S, O]) target(s *state, o O, spec S) (O, error) {
+	o = k.clone(o)
+	key, m := spec.Key(), k.meta(&o)
+	if err := key.Validate(k.fake.Caps().MaxNameLen); err != nil {
+		return o, err
+	}
+	if m.Owner != "" && m.Owner != key.Owner || m.Name != "" && m.Name != key.Name {
+		return o, fmt.Errorf("%w: the %s is %s", providers.Invalid, k.noun, providers.Key{Owner: m.Owner, Name: m.Name})
+	}
+	if other, there := k.pick(s).named(key); there && other.Object.GetMeta().ID != m.ID {
+		return o, fmt.Errorf("%w: %s is %s now", providers.Exists, key, other.Object.GetMeta().ID)
+	}
+	m.Owner, m.Name, m.Tags = key.Owner, key.Name, maps.Clone(k.tags(spec))
+	return o, k.update(s, &o, spec)
 }
 
 // alike compares two objects; empty and absent are one.

@@ -36,7 +36,7 @@ type Fault struct {
 	Error providers.Kind `json:"error"`
 	// After lets the call take its whole effect before it fails, as if the answer was lost.
 	After bool `json:"after,omitempty"`
-	// Partial lets so many sub-calls of a Create or Delete take effect before it fails; 0 means none.
+	// Partial lets so many sub-calls of a Create, Delete or Update take effect before it fails; 0 means none.
 	Partial int `json:"partial,omitempty"`
 	// RetryAfter is the vendor's word on when to try again, if it gives one.
 	RetryAfter Duration `json:"retry_after,omitempty"`
@@ -121,8 +121,8 @@ func (f Fault) validate() error {
 		return fmt.Errorf("a number is negative")
 	case f.Partial > 0 && f.After:
 		return fmt.Errorf("it is either partial or after the whole effect")
-	case f.Partial > 0 && f.Verb != "" && f.Verb != providers.CreateVerb && f.Verb != providers.DeleteVerb:
-		return fmt.Errorf("only create and delete have sub-calls")
+	case f.Partial > 0 && f.Verb != "" && !slices.Contains([]providers.Verb{providers.CreateVerb, providers.DeleteVerb, providers.UpdateVerb}, f.Verb):
+		return fmt.Errorf("only create, delete and update have sub-calls")
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ type table[O providers.Identified] struct {
 	rows   map[providers.ID]row[O]
 	names  map[providers.Key]providers.ID
 	owners map[providers.Owner]map[providers.ID]bool
-	born   map[providers.Key]int // how many objects of the name there ever were
+	born   map[providers.Key]int // how many objects of the name were ever made
 	links  func(O) links
 }
 
@@ -107,6 +107,11 @@ func newTable[O providers.Identified](l func(O) links) *table[O] {
 func (t *table[O]) named(k providers.Key) (row[O], bool) {
 	r, ok := t.rows[t.names[k]]
 	return r, ok
+}
+
+func (t *table[O]) has(id providers.ID) bool {
+	_, ok := t.rows[id]
+	return ok
 }
 
 // A change is something that was done to one object.
@@ -128,24 +133,40 @@ func (p put[O]) apply(s *state) {
 	t.born[k] = max(t.born[k], generation)
 	if old, ok := t.rows[p.id]; ok {
 		s.link(p.id, t.links(old.Object), false)
+		t.unname(p.id, old.Object.GetMeta())
 	}
 	if p.row == nil {
 		delete(t.rows, p.id)
-		delete(t.owners[k.Owner], p.id)
-		if len(t.owners[k.Owner]) == 0 {
-			delete(t.owners, k.Owner)
-		}
-		if t.names[k] == p.id {
-			delete(t.names, k)
-		}
 		return
 	}
-	t.rows[p.id], t.names[k] = *p.row, p.id
-	if t.owners[k.Owner] == nil {
-		t.owners[k.Owner] = map[providers.ID]bool{}
-	}
-	t.owners[k.Owner][p.id] = true
+	t.rows[p.id] = *p.row
+	t.name(p.id, p.row.Object.GetMeta())
 	s.link(p.id, t.links(p.row.Object), true)
+}
+
+// name lets the object be found by what its tags say. What has no owner is found by its ID only.
+func (t *table[O]) name(id providers.ID, m providers.Meta) {
+	if m.Owner == "" {
+		return
+	}
+	if t.owners[m.Owner] == nil {
+		t.owners[m.Owner] = map[providers.ID]bool{}
+	}
+	t.owners[m.Owner][id] = true
+	if m.Name != "" {
+		t.names[providers.Key{Owner: m.Owner, Name: m.Name}] = id
+	}
+}
+
+// unname is the inverse of name.
+func (t *table[O]) unname(id providers.ID, m providers.Meta) {
+	delete(t.owners[m.Owner], id)
+	if len(t.owners[m.Owner]) == 0 {
+		delete(t.owners, m.Owner)
+	}
+	if k := (providers.Key{Owner: m.Owner, Name: m.Name}); t.names[k] == id {
+		delete(t.names, k)
+	}
 }
 
 func (p put[O]) record() (record, error) {

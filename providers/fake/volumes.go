@@ -67,15 +67,22 @@ func buildVolume(s *state, spec providers.VolumeSpec, id providers.ID) (v provid
 
 // updateVolume changes nothing but tags; what else the spec asks for must be so already.
 func updateVolume(_ *state, v *providers.Volume, spec providers.VolumeSpec) error {
-	if spec.SizeGiB != 0 && spec.SizeGiB != v.SizeGiB || spec.Type != "" && spec.Type != v.Type || spec.Zone != "" && spec.Zone != v.Zone || spec.Snapshot != v.Snapshot {
-		return fmt.Errorf("%w: size, type, zone and origin of a volume cannot be changed by an update", providers.Invalid)
+	if spec.SizeGiB > v.SizeGiB {
+		return fmt.Errorf("%w: a volume of %d GiB grows by a resize, not by an update", providers.Invalid, v.SizeGiB)
+	}
+	for _, d := range []struct{ what, have, want string }{
+		{"type", v.Type, spec.Type}, {"zone", v.Zone, spec.Zone}, {"snapshot", string(v.Snapshot), string(spec.Snapshot)},
+	} {
+		if d.want != "" && d.have != d.want {
+			return fmt.Errorf("%w: the %s of a volume cannot be changed from %q to %q", providers.Invalid, d.what, d.have, d.want)
+		}
 	}
 	return nil
 }
 
 // updateSnapshot changes nothing but tags.
 func updateSnapshot(_ *state, o *providers.Snapshot, spec providers.SnapshotSpec) error {
-	if spec.Volume != o.Volume {
+	if spec.Volume != "" && spec.Volume != o.Volume {
 		return fmt.Errorf("%w: a snapshot stays one of volume %s", providers.Invalid, o.Volume)
 	}
 	return nil

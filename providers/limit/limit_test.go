@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 	providertest.Run(t, func(*testing.T) providertest.Fixture {
 		f := fake.New(fake.Options{})
 		o := limit.Options{Rates: []limit.Rate{{PerSecond: 20000, Burst: 20}}, Concurrent: 2}
-		return providertest.Fixture{Provider: limit.Wrap(f, o), Stop: f.Stop, Writes: f.Writes}
+		return providertest.Fixture{Provider: limit.Wrap(f, o), Stop: f.Stop, Writes: f.Writes, Strip: strip(f)}
 	})
 }
 
@@ -127,4 +127,10 @@ func TestContextEndsTheWaitForASlot(t *testing.T) {
 			t.Errorf("Get when the slot is free again = %v, want NotFound", err)
 		}
 	})
+}
+
+func strip(f *fake.Fake) func(context.Context, providers.Noun, providers.ID, ...string) error {
+	return func(ctx context.Context, _ providers.Noun, id providers.ID, tags ...string) error {
+		return f.Strip(ctx, id, tags...)
+	}
 }

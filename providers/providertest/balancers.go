@@ -39,6 +39,10 @@ func balancersOf(s *suite) *kind[balancerSpec, providers.LoadBalancer] {
 			return &b.Owner, &b.Name, &b.Tags
 		},
 		same: sameBalancer,
+		alter: func(b *balancerSpec) {
+			b.Ports = append(b.Ports, providers.BalancerPort{Name: "tls", Protocol: "tcp", Port: 443, TargetPort: 30443})
+			b.Targets, b.Sources = nil, append(b.Sources, netip.MustParsePrefix("198.51.100.0/24"))
+		},
 	}
 }
 
@@ -56,7 +60,8 @@ func sameBalancer(spec balancerSpec, b providers.LoadBalancer) error {
 
 func balancerCases() []Case {
 	n := providers.BalancerNoun
-	return append(generic(n, func(s *suite) *kind[balancerSpec, providers.LoadBalancer] { return s.balancers }),
+	of := func(s *suite) *kind[balancerSpec, providers.LoadBalancer] { return s.balancers }
+	return append(generic(n, of),
 		Case{Name: "balancer/address", noun: n, run: tryBalancerAddress,
 			Rule: "A balancer that Create returns must have an address or a host name, because clients are told it at once."},
 		Case{Name: "balancer/network-missing", noun: n, run: spoiltBalancer("a network that there is not", func(b *balancerSpec) { b.Network = "none-such" }, providers.NotFound, providers.Invalid),
@@ -68,16 +73,10 @@ func balancerCases() []Case {
 		Case{Name: "balancer/udp-unsupported", noun: n, applies: func(f Fixture) bool { return !f.Provider.Caps().UDP },
 			run:  spoiltBalancer("a UDP port", func(b *balancerSpec) { b.Ports[0].Protocol = "udp" }, providers.Unsupported),
 			Rule: "A UDP port at a vendor without them must return Unsupported and make nothing, because a TCP port in its place answers nobody."},
-		Case{Name: "balancer/update", noun: n, run: tryUpdate,
-			Rule: "Update must make the balancer what the spec says, ports and targets added and removed, because nodes come and go."},
-		Case{Name: "balancer/update-touches-only", noun: n, run: tryUpdateTouches,
-			Rule: "Update must touch nothing that does not differ: ID, address and host name stay, because clients have written them down."},
-		Case{Name: "balancer/update-quiet", noun: n, applies: func(f Fixture) bool { return f.Writes != nil }, run: tryUpdateQuiet,
-			Rule: "Update to what the balancer is already must make no call that changes something, because Kubernetes asks for it every few minutes."},
-		Case{Name: "balancer/update-identity", noun: n, run: tryUpdateIdentity,
-			Rule: "Update with another's owner or name must return Invalid and change nothing, because the caller holds the wrong ID."},
-		Case{Name: "balancer/update-missing", noun: n, run: tryUpdateMissing,
-			Rule: "Update of a balancer that there is not must return NotFound, because the caller then makes one."},
+		Case{Name: "balancer/update-parts", noun: n, run: tryUpdateParts,
+			Rule: "Update must make the balancer what the spec says, ports, targets and sources added and removed, because nodes come and go."},
+		Case{Name: "balancer/update-network", noun: n, run: cannotUpdate(of, "Update to another network", func(b *balancerSpec) { b.Network = "none-such" }),
+			Rule: "Update to another network must return Invalid and change nothing, because the balancer has its address there."},
 		Case{Name: "balancer/targets-sorted", noun: n, run: tryTargetsSorted,
 			Rule: "Targets must be sorted whatever their order in the spec, because plans compare them."},
 	)
@@ -100,19 +99,6 @@ func tryBalancerAddress(ctx context.Context, s *suite) error {
 	return nil
 }
 
-// updating returns a balancer that may be changed and a spec of it as it is.
-func (s *suite) updating(ctx context.Context) (b providers.LoadBalancer, spec balancerSpec, err error) {
-	if b, err = s.balancers.spare(ctx, s.owner); err != nil {
-		return b, spec, err
-	}
-	if spec, err = s.balancers.spec(ctx, s.owner, b.Name); err != nil {
-		return b, spec, unmet("a spec", err)
-	}
-	s.balancers.spares = append(s.balancers.spares, b)
-	spec.Ports, spec.Targets, spec.Sources, spec.Tags = b.Ports, b.Targets, b.Sources, b.Tags
-	return b, clone(spec), nil
-}
-
 // otherMachines returns machines of the owner's shared network, two at least.
 func (s *suite) otherMachines(ctx context.Context) (ids []providers.ID, err error) {
 	n, err := s.networks.of(ctx, s.owner)
@@ -128,8 +114,8 @@ func (s *suite) otherMachines(ctx context.Context) (ids []providers.ID, err erro
 	return ids, err
 }
 
-func tryUpdate(ctx context.Context, s *suite) error {
-	b, spec, err := s.updating(ctx)
+func tryUpdateParts(ctx context.Context, s *suite) error {
+	b, spec, err := s.balancers.updating(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -166,87 +152,8 @@ func tryUpdate(ctx context.Context, s *suite) error {
 
 func sortedIDs(ids []providers.ID) []providers.ID { return slices.Sorted(slices.Values(ids)) }
 
-func tryUpdateTouches(ctx context.Context, s *suite) error {
-	b, spec, err := s.updating(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := s.Provider.LoadBalancers().Get(ctx, b.ID)
-	if err != nil {
-		return unmet("Get", err)
-	}
-	want := clone(before)
-	spec.Ports, spec.Targets, spec.Sources = want.Ports, want.Targets, want.Sources
-	spec = clone(spec)
-	spec.Sources = append(spec.Sources, netip.MustParsePrefix("203.0.113.0/24"))
-	want.Sources = spec.Sources
-	got, err := s.Provider.LoadBalancers().Update(ctx, b.ID, clone(spec))
-	if err != nil {
-		return unmet("Update", err)
-	}
-	if d := diff(want, got); d != "" {
-		return fmt.Errorf("Update of the sources changed more (-want +got):\n%s", d)
-	}
-	return nil
-}
-
-func tryUpdateQuiet(ctx context.Context, s *suite) error {
-	b, spec, err := s.updating(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := s.Provider.LoadBalancers().Update(ctx, b.ID, clone(spec)); err != nil {
-		return unmet("Update", err)
-	}
-	before := s.Writes()
-	if _, err := s.Provider.LoadBalancers().Update(ctx, b.ID, clone(spec)); err != nil {
-		return unmet("Update", err)
-	}
-	if n := s.Writes() - before; n != 0 {
-		return fmt.Errorf("Update to what is there already made %d calls that change something", n)
-	}
-	return nil
-}
-
-func tryUpdateIdentity(ctx context.Context, s *suite) error {
-	b, spec, err := s.updating(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := s.Provider.LoadBalancers().Get(ctx, b.ID)
-	if err != nil {
-		return unmet("Get", err)
-	}
-	before = clone(before)
-	for _, key := range []providers.Key{{Owner: s.other, Name: b.Name}, {Owner: b.Owner, Name: "another"}} {
-		spec := clone(spec)
-		spec.Owner, spec.Name, spec.Tags = key.Owner, key.Name, nil
-		_, err := s.Provider.LoadBalancers().Update(ctx, b.ID, spec)
-		if err := refused("Update with the identity "+key.String(), err, providers.Invalid); err != nil {
-			return err
-		}
-	}
-	after, err := s.Provider.LoadBalancers().Get(ctx, b.ID)
-	if err != nil {
-		return unmet("Get", err)
-	}
-	if d := diff(before, after); d != "" {
-		return fmt.Errorf("an Update that was refused changed the balancer (-before +after):\n%s", d)
-	}
-	return nil
-}
-
-func tryUpdateMissing(ctx context.Context, s *suite) error {
-	_, spec, err := s.updating(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = s.Provider.LoadBalancers().Update(ctx, "none-such", spec)
-	return refused("Update of a balancer that there is not", err, providers.NotFound)
-}
-
 func tryTargetsSorted(ctx context.Context, s *suite) error {
-	b, spec, err := s.updating(ctx)
+	b, spec, err := s.balancers.updating(ctx, s)
 	if err != nil {
 		return err
 	}

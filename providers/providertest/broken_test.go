@@ -33,7 +33,10 @@ func (b broken) fixture() Fixture {
 		Owner:    brokenOwner,
 		Stop:     f.Stop,
 		Writes:   f.Writes,
-		Usable:   func(context.Context, providers.Machine) error { return nil },
+		Strip: func(ctx context.Context, _ providers.Noun, id providers.ID, tags ...string) error {
+			return f.Strip(ctx, id, tags...)
+		},
+		Usable: func(context.Context, providers.Machine) error { return nil },
 	}
 	if strings.Contains(b.rule, "/cut-") {
 		fixture.Cut = cutOf(f)
@@ -48,6 +51,7 @@ func cutOf(f *fake.Fake) func(int) func() bool {
 		f.SetFaults([]fake.Fault{
 			{Verb: providers.CreateVerb, Partial: n, Error: providers.Unavailable},
 			{Verb: providers.DeleteVerb, Partial: n, Error: providers.Unavailable},
+			{Verb: providers.UpdateVerb, Partial: n, Error: providers.Unavailable},
 		})
 		return func() bool {
 			f.SetFaults(nil)
@@ -177,14 +181,14 @@ func brokenKind[S providers.Described, O providers.Identified](n providers.Noun,
 	b := func(name string, replace func(next providers.Objects[S, O], x *Fixture) twist[S, O]) broken {
 		return broken{rule: string(n) + "/" + name, spoil: func(x *Fixture, p *patched) { apply(p, replace(of(p), x)) }}
 	}
-	return slices.Concat(brokenAnswers(b, f), brokenCreates(b, f), brokenDeletes(b, f))
+	return slices.Concat(brokenAnswers(b, f), brokenCreates(b, f), brokenDeletes(b, f), brokenUpdates(b, f))
 }
 
 // brokenAnswers make what they should and tell something else.
 func brokenAnswers[S providers.Described, O providers.Identified](b breaker[S, O], f fields[S, O]) []broken {
 	type objects = providers.Objects[S, O]
 	return []broken{
-		b("create", func(objects, *Fixture) twist[S, O] { return twist[S, O]{touch: f.asked} }),
+		b("create", func(objects, *Fixture) twist[S, O] { return twist[S, O]{touch: shared(f.asked)} }),
 		b("get", func(next objects, _ *Fixture) twist[S, O] { return twist[S, O]{touch: f.plain, create: next.Create} }),
 		b("get-missing", func(next objects, _ *Fixture) twist[S, O] {
 			return twist[S, O]{get: func(ctx context.Context, id providers.ID) (O, error) {
@@ -213,7 +217,7 @@ func brokenAnswers[S providers.Described, O providers.Identified](b breaker[S, O
 		}),
 		b("owners", func(next objects, _ *Fixture) twist[S, O] { return twist[S, O]{list: listAll(next)} }),
 		b("tags", func(objects, *Fixture) twist[S, O] {
-			return twist[S, O]{touch: func(o *O) { delete(f.meta(o).Tags, "stage") }}
+			return twist[S, O]{touch: shared(func(o *O) { delete(f.meta(o).Tags, "stage") })}
 		}),
 		b("copies", func(next objects, _ *Fixture) twist[S, O] {
 			var kept sync.Map
@@ -243,6 +247,15 @@ func brokenAnswers[S providers.Described, O providers.Identified](b breaker[S, O
 				},
 			}
 		}),
+	}
+}
+
+// shared touches only the objects that no case deletes.
+func shared[O providers.Identified](touch func(*O)) func(*O) {
+	return func(o *O) {
+		if (*o).GetMeta().Name == "b-shared" {
+			touch(o)
+		}
 	}
 }
 
@@ -372,7 +385,7 @@ func retags[S providers.Described, O providers.Identified](next providers.Object
 	return twist[S, O]{
 		create: func(ctx context.Context, s S) (O, error) {
 			o, err := next.Create(ctx, s)
-			if _, _, tags := f.edit(&s); errors.Is(err, providers.Exists) {
+			if _, _, tags := f.edit(&s); errors.Is(err, providers.Exists) && s.Key().Name == "b-shared" {
 				mu.Lock()
 				defer mu.Unlock()
 				changed[o.GetMeta().ID] = maps.Clone(*tags)

@@ -3,12 +3,9 @@ package providertest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
@@ -61,8 +58,48 @@ func brokenNetworks() []broken {
 				return old.Create(ctx, s)
 			}})
 		}},
+		{rule: "network/update-rules", spoil: updatesNetwork(func(s *providers.NetworkSpec, _ providers.Network) {
+			if len(s.Allow) > 0 && s.Allow[0].Port == 23 { // it can add and take away, not change
+				s.Allow[0].Port = 22
+			}
+		})},
+		{rule: "network/update-range", spoil: updatesNetwork(func(s *providers.NetworkSpec, now providers.Network) { s.CIDR = now.CIDR })},
+		{rule: "network/update-invalid", spoil: updatesNetwork(func(s *providers.NetworkSpec, _ providers.Network) {
+			for i, r := range s.Allow {
+				if r.Port > 65535 {
+					s.Allow[i].Port = 22
+				}
+			}
+		})},
 		{rule: "network/in-use", spoil: inUse("i-balanced", false)},
 		{rule: "network/in-use-by-balancer", spoil: inUse("i-balanced", true)},
+	}
+}
+
+// updatesNetwork lets Update do something else than the spec says, given what there is.
+func updatesNetwork(mend func(s *providers.NetworkSpec, now providers.Network)) func(*Fixture, *patched) {
+	return func(_ *Fixture, p *patched) {
+		old := p.networks
+		p.twistNetworks(networkTwist{update: func(ctx context.Context, id providers.ID, s providers.NetworkSpec) (providers.Network, error) {
+			s = clone(s)
+			if n, err := old.Get(ctx, id); err == nil {
+				mend(&s, n)
+			}
+			return old.Update(ctx, id, s)
+		}})
+	}
+}
+
+// updatesMachine lets Update do something else than the spec says, given what there is.
+func updatesMachine(mend func(s *providers.MachineSpec, now providers.Machine)) func(*Fixture, *patched) {
+	return func(_ *Fixture, p *patched) {
+		old := p.machines
+		p.twistMachines(machineTwist{update: func(ctx context.Context, id providers.ID, s providers.MachineSpec) (providers.Machine, error) {
+			if m, err := old.Get(ctx, id); err == nil {
+				mend(&s, m)
+			}
+			return old.Update(ctx, id, s)
+		}})
 	}
 }
 
@@ -94,6 +131,13 @@ func brokenMachines() []broken {
 		{rule: "machine/address", spoil: seems(func(m *providers.Machine) { m.Private = netip.MustParseAddr("203.0.113.9") })},
 		{rule: "machine/node-id", spoil: seems(func(m *providers.Machine) { m.NodeID = "other:///a/b" })},
 		{rule: "machine/host-keys", spoil: seems(func(m *providers.Machine) { m.SSH, m.HostKeys = netip.MustParseAddrPort("192.0.2.1:22"), nil })},
+		{rule: "machine/update-pool", spoil: updatesMachine(func(s *providers.MachineSpec, now providers.Machine) {
+			if s.Pool == "" {
+				s.Pool = now.Pool
+			}
+		})},
+		{rule: "machine/update-type", spoil: updatesMachine(func(s *providers.MachineSpec, now providers.Machine) { s.Type = now.Type })},
+		{rule: "machine/update-network", spoil: updatesMachine(func(s *providers.MachineSpec, now providers.Machine) { s.Network = now.Network })},
 		{rule: "machine/usable", spoil: func(x *Fixture, _ *patched) {
 			x.Usable = func(context.Context, providers.Machine) error { return errors.New("it does not answer") }
 		}},
@@ -150,14 +194,23 @@ func mendsBalancer(mend func(ctx context.Context, p *patched, s *balancerSpec)) 
 	}
 }
 
-// updates replaces Update by one that is given the old.
-func updates(update func(ctx context.Context, x *Fixture, old providers.LoadBalancers, id providers.ID, s balancerSpec) (providers.LoadBalancer, error)) func(*Fixture, *patched) {
-	return func(x *Fixture, p *patched) {
+// updatesBalancer lets Update do something else than the spec says, given what there is.
+func updatesBalancer(mend func(s, now *balancerSpec)) func(*Fixture, *patched) {
+	return func(_ *Fixture, p *patched) {
 		old := p.balancers
-		p.twistUpdate(balancerTwist{}, func(ctx context.Context, id providers.ID, s balancerSpec) (providers.LoadBalancer, error) {
-			return update(ctx, x, old, id, s)
-		})
+		p.twistBalancers(balancerTwist{update: func(ctx context.Context, id providers.ID, s balancerSpec) (providers.LoadBalancer, error) {
+			if b, err := old.Get(ctx, id); err == nil {
+				s = clone(s)
+				mend(&s, &balancerSpec{Network: b.Network, Ports: b.Ports, Targets: b.Targets, Sources: b.Sources})
+			}
+			return old.Update(ctx, id, s)
+		}})
 	}
+}
+
+func has(tags map[string]string, key string) bool {
+	_, ok := tags[key]
+	return ok
 }
 
 func brokenBalancers() []broken {
@@ -180,49 +233,12 @@ func brokenBalancers() []broken {
 		{rule: "balancer/udp-unsupported", options: fake.Options{Lacks: []string{"udp"}}, spoil: mendsBalancer(func(_ context.Context, _ *patched, s *balancerSpec) {
 			s.Ports[0].Protocol = "tcp"
 		})},
-		{rule: "balancer/update", spoil: updates(func(ctx context.Context, _ *Fixture, old providers.LoadBalancers, id providers.ID, s balancerSpec) (providers.LoadBalancer, error) {
-			if b, err := old.Get(ctx, id); err == nil {
-				s.Ports = b.Ports
+		{rule: "balancer/update-parts", spoil: updatesBalancer(func(s, now *balancerSpec) {
+			if !has(s.Tags, "fresh") && len(s.Ports) != 1 {
+				s.Ports = now.Ports
 			}
-			return old.Update(ctx, id, s)
 		})},
-		{rule: "balancer/update-touches-only", spoil: func(_ *Fixture, p *patched) {
-			old, counts := p.balancers, sync.Map{}
-			touch := func(b *providers.LoadBalancer) {
-				if n, there := counts.Load(b.ID); there {
-					b.Hostname = fmt.Sprintf("name-%d", n)
-				}
-			}
-			var n atomic.Int64
-			p.twistUpdate(balancerTwist{touch: touch}, func(ctx context.Context, id providers.ID, s balancerSpec) (providers.LoadBalancer, error) {
-				b, err := old.Update(ctx, id, s)
-				if err == nil {
-					counts.Store(id, n.Add(1))
-				}
-				return b, err
-			})
-		}},
-		{rule: "balancer/update-quiet", spoil: func(x *Fixture, p *patched) {
-			old, writes, extra := p.balancers, x.Writes, &atomic.Int64{}
-			x.Writes = func() int { return writes() + int(extra.Load()) }
-			p.twistUpdate(balancerTwist{}, func(ctx context.Context, id providers.ID, s balancerSpec) (providers.LoadBalancer, error) {
-				extra.Add(1)
-				return old.Update(ctx, id, s)
-			})
-		}},
-		{rule: "balancer/update-identity", spoil: updates(func(ctx context.Context, _ *Fixture, old providers.LoadBalancers, id providers.ID, s balancerSpec) (providers.LoadBalancer, error) {
-			if b, err := old.Get(ctx, id); err == nil {
-				s.Owner, s.Name = b.Owner, b.Name
-			}
-			return old.Update(ctx, id, s)
-		})},
-		{rule: "balancer/update-missing", spoil: updates(func(ctx context.Context, _ *Fixture, old providers.LoadBalancers, id providers.ID, s balancerSpec) (providers.LoadBalancer, error) {
-			b, err := old.Update(ctx, id, s)
-			if errors.Is(err, providers.NotFound) {
-				err = providers.Invalid
-			}
-			return b, err
-		})},
+		{rule: "balancer/update-network", spoil: updatesBalancer(func(s, now *balancerSpec) { s.Network = now.Network })},
 		{rule: "balancer/targets-sorted", spoil: func(_ *Fixture, p *patched) {
 			p.twistBalancers(balancerTwist{touch: func(b *providers.LoadBalancer) { slices.Reverse(b.Targets) }})
 		}},
@@ -256,6 +272,12 @@ func brokenVolumes() []broken {
 					return old.Get(ctx, id)
 				}
 				return o, err
+			}
+		})},
+		{rule: "volume/update-size", spoil: changes(func(v *twistedVolumes, old providers.Volumes) {
+			v.update = func(ctx context.Context, id providers.ID, s providers.VolumeSpec) (providers.Volume, error) {
+				s.SizeGiB = 0
+				return old.Update(ctx, id, s)
 			}
 		})},
 		{rule: "volume/size-invalid", spoil: changes(func(v *twistedVolumes, old providers.Volumes) {
@@ -342,6 +364,13 @@ func brokenSnapshots() []broken {
 	return []broken{
 		{rule: "snapshot/time", spoil: func(_ *Fixture, p *patched) {
 			p.twistSnapshots(snapshotTwist{touch: func(n *providers.Snapshot) { n.CreatedUnix = 0 }})
+		}},
+		{rule: "snapshot/update-volume", spoil: func(_ *Fixture, p *patched) {
+			old := p.volumes.Snapshots()
+			p.twistSnapshots(snapshotTwist{update: func(ctx context.Context, id providers.ID, s providers.SnapshotSpec) (providers.Snapshot, error) {
+				s.Volume = ""
+				return old.Update(ctx, id, s)
+			}})
 		}},
 		{rule: "snapshot/volume-missing", spoil: func(_ *Fixture, p *patched) {
 			volumes, old := p.volumes, p.volumes.Snapshots()

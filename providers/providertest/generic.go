@@ -18,7 +18,7 @@ func generic[S providers.Described, O providers.Identified](n providers.Noun, of
 			return try(of(s), ctx, s)
 		}}
 	}
-	cases := []Case{
+	cases := slices.Concat([]Case{
 		c("create", "Create must return a complete object that is what the spec asks for, because the next step builds on it at once.", (*kind[S, O]).tryCreate),
 		c("get", "Get must return the object as Create did, because whoever has only the ID relies on the same facts.", (*kind[S, O]).tryGet),
 		c("get-missing", "Get of an ID that there is not must return NotFound, because that is how a caller learns that an object is gone.", (*kind[S, O]).tryGetMissing),
@@ -33,19 +33,22 @@ func generic[S providers.Described, O providers.Identified](n providers.Noun, of
 		c("cancelled", "A call whose context ends must return the context's error soon and leave what Create completes later, because people press Ctrl-C.", (*kind[S, O]).tryCancelled),
 		c("delete", "After Delete has returned, Get must return NotFound and List must not have the object, because the next step relies on its being gone.", (*kind[S, O]).tryDelete),
 		c("delete-again", "Deleting what is not there must succeed, because a run that was cut off deletes again.", (*kind[S, O]).tryDeleteAgain),
+	}, updateCases(c), []Case{
 		c("id-not-reused", "An object made anew must have another ID than the one of that name before, because an old ID must never mean a new object.", (*kind[S, O]).tryFresh),
 		c("cut-create", "Cut off at any place, Create must leave nothing or an object that List shows, and the next Create must complete it and Delete remove it, because a killed run must leave nothing behind that nobody knows of.", (*kind[S, O]).tryCutCreate),
 		c("cut-delete", "Cut off at any place, Delete must leave the object whole, Partial or gone, and the next Delete must remove what is left, because a killed run is simply run again.", (*kind[S, O]).tryCutDelete),
 		c("unchanged-by-exists", "Create of what exists must make no call that changes something, because people run apply again to see that nothing happens.", (*kind[S, O]).tryQuietExists),
 		c("copies", "Results must be copies, because callers change them.", (*kind[S, O]).tryCopies),
 		c("arguments", "Arguments must be neither changed nor kept, because callers use them again.", (*kind[S, O]).tryArguments),
-	}
+	})
 	for i := range cases {
-		switch {
-		case strings.Contains(cases[i].Name, "/cut-"):
+		switch _, name, _ := strings.Cut(cases[i].Name, "/"); name {
+		case "cut-create", "cut-delete", "cut-update":
 			cases[i].applies = func(f Fixture) bool { return f.Cut != nil }
-		case strings.HasSuffix(cases[i].Name, "/unchanged-by-exists"):
+		case "unchanged-by-exists", "update-quiet":
 			cases[i].applies = func(f Fixture) bool { return f.Writes != nil }
+		case "update-stripped":
+			cases[i].applies = func(f Fixture) bool { return f.Strip != nil }
 		}
 	}
 	return cases

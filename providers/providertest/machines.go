@@ -20,7 +20,8 @@ func machinesOf(s *suite) *kind[providers.MachineSpec, providers.Machine] {
 		edit: func(m *providers.MachineSpec) (*providers.Owner, *string, *map[string]string) {
 			return &m.Owner, &m.Name, &m.Tags
 		},
-		same: sameMachine,
+		same:  sameMachine,
+		alter: func(m *providers.MachineSpec) { m.Pool = "others" },
 	}
 }
 
@@ -74,7 +75,14 @@ func sameMachine(spec providers.MachineSpec, m providers.Machine) error {
 func machineCases() []Case {
 	n := providers.MachineNoun
 	zones := func(f Fixture) bool { return len(f.Provider.Caps().Zones) > 0 }
-	return append(generic(n, func(s *suite) *kind[providers.MachineSpec, providers.Machine] { return s.machines }),
+	of := func(s *suite) *kind[providers.MachineSpec, providers.Machine] { return s.machines }
+	return append(generic(n, of),
+		Case{Name: "machine/update-pool", noun: n, run: tryUpdatePool,
+			Rule: "Update must move the machine to the spec's pool, and out of every pool, because a pool is the machines that bear its name."},
+		Case{Name: "machine/update-type", noun: n, run: tryUpdateType,
+			Rule: "Update to another type must return Invalid and change nothing if the vendor cannot change it in place, or change it, because a plan that says it is done must be right."},
+		Case{Name: "machine/update-network", noun: n, run: cannotUpdate(of, "Update to another network", func(m *providers.MachineSpec) { m.Network = "none-such" }),
+			Rule: "Update to another network must return Invalid and change nothing, because the machine has its address there."},
 		Case{Name: "machine/running", noun: n, run: machineIs(tryRunning),
 			Rule: "A machine that Create returns must be running, because bootstrap connects to it at once."},
 		Case{Name: "machine/address", noun: n, run: tryAddress,
@@ -117,6 +125,59 @@ func machineIs(try func(providers.Machine) error) func(context.Context, *suite) 
 // spoilt tries a spec of a machine that must be refused.
 func spoilt(doing string, spoil func(*providers.MachineSpec), kinds ...providers.Kind) func(context.Context, *suite) error {
 	return func(ctx context.Context, s *suite) error { return s.machines.refuses(ctx, s, doing, spoil, kinds...) }
+}
+
+func tryUpdatePool(ctx context.Context, s *suite) error {
+	m, spec, err := s.machines.updating(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, pool := range []string{"others", "", spec.Pool} {
+		spec.Pool = pool
+		got, err := s.Provider.Machines().Update(ctx, m.ID, clone(spec))
+		if err != nil {
+			return fmt.Errorf("Update to pool %q: %w", pool, err)
+		}
+		if got.Pool != pool {
+			return fmt.Errorf("Update to pool %q returned a machine of pool %q", pool, got.Pool)
+		}
+		if err := s.machines.is(ctx, m.ID, spec); err != nil {
+			return fmt.Errorf("after Update to pool %q: %w", pool, err)
+		}
+	}
+	return nil
+}
+
+func tryUpdateType(ctx context.Context, s *suite) error {
+	types, err := s.Provider.Machines().Types(ctx)
+	if err != nil {
+		return unmet("Types", err)
+	}
+	m, spec, err := s.machines.updating(ctx, s)
+	if err != nil {
+		return err
+	}
+	other := slices.IndexFunc(types, func(t providers.MachineType) bool { return t.Name != m.Type })
+	if other < 0 {
+		return nil // there is no other
+	}
+	spec = s.machines.retagged(spec)
+	spec.Type = types[other].Name
+	got, err := s.Provider.Machines().Update(ctx, m.ID, clone(spec))
+	if err == nil && got.Type == spec.Type {
+		return s.machines.is(ctx, m.ID, spec)
+	}
+	if err := refused("Update to type "+spec.Type, err, providers.Invalid); err != nil {
+		return err
+	}
+	after, err := s.Provider.Machines().Get(ctx, m.ID)
+	if err != nil {
+		return unmet("Get", err)
+	}
+	if d := diff(m, after); d != "" {
+		return fmt.Errorf("Update to type %s was refused and yet changed the machine (-before +after):\n%s", spec.Type, d)
+	}
+	return nil
 }
 
 func tryRunning(m providers.Machine) error {

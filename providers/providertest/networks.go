@@ -33,8 +33,13 @@ func networksOf(s *suite) *kind[providers.NetworkSpec, providers.Network] {
 			return &n.Owner, &n.Name, &n.Tags
 		},
 		same: sameNetwork,
+		alter: func(n *providers.NetworkSpec) {
+			n.Allow = append(n.Allow[:1:1], providers.Rule{Name: "dns", Protocol: "udp", Port: 53, Sources: someRange()})
+		},
 	}
 }
+
+func someRange() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }
 
 func someTags() map[string]string { return map[string]string{"team": "core", "stage": "a-b_c"} }
 
@@ -52,13 +57,45 @@ func sameNetwork(spec providers.NetworkSpec, n providers.Network) error {
 }
 
 func networkCases() []Case {
-	n := providers.NetworkNoun
-	return append(generic(n, func(s *suite) *kind[providers.NetworkSpec, providers.Network] { return s.networks }),
+	n, of := providers.NetworkNoun, func(s *suite) *kind[providers.NetworkSpec, providers.Network] { return s.networks }
+	return append(generic(n, of),
+		Case{Name: "network/update-rules", noun: n, run: tryUpdateRules,
+			Rule: "Update must make the rules what the spec says, some added, some changed, some taken away, because they are a firewall."},
+		Case{Name: "network/update-range", noun: n, run: cannotUpdate(of, "Update to another range", func(n *providers.NetworkSpec) { n.CIDR = netip.MustParsePrefix("10.254.128.0/20") }),
+			Rule: "Update to another range must return Invalid and change nothing, because machines have addresses in the old one."},
+		Case{Name: "network/update-invalid", noun: n, run: cannotUpdate(of, "Update to a rule for port 70000", func(n *providers.NetworkSpec) { n.Allow[0].Port = 70000 }),
+			Rule: "Update to a rule for a port that there is not must return Invalid and change nothing, because it is a mistake in a file."},
 		Case{Name: "network/range", noun: n, run: tryRange,
 			Rule: "A network must say its range, because addresses are planned and preflight looks for overlaps by it."},
 		Case{Name: "network/invalid", noun: n, run: tryNetworkInvalid,
 			Rule: "A range with host bits, or a rule for a port that there is not, must return Invalid and make nothing, because it is a mistake in a file."},
 	)
+}
+
+func tryUpdateRules(ctx context.Context, s *suite) error {
+	n, spec, err := s.networks.updating(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, change := range []func(){
+		func() { s.networks.alter(&spec) },
+		func() { spec.Allow[0].Port++ },
+		func() { spec.Allow[0].Sources = someRange() },
+		func() { spec.Allow = nil },
+	} {
+		change()
+		got, err := s.Provider.Networks().Update(ctx, n.ID, clone(spec))
+		if err != nil {
+			return fmt.Errorf("Update: %w", err)
+		}
+		if d := diff(spec.Allow, got.Allow); d != "" {
+			return fmt.Errorf("Update returned other rules than asked for (-want +got):\n%s", d)
+		}
+		if err := s.networks.is(ctx, n.ID, spec); err != nil {
+			return fmt.Errorf("after Update: %w", err)
+		}
+	}
+	return nil
 }
 
 func tryRange(ctx context.Context, s *suite) error {

@@ -39,6 +39,7 @@ type twist[S, O any] struct {
 	get    func(context.Context, providers.ID) (O, error)
 	list   func(context.Context, providers.Owner) ([]O, error)
 	del    func(context.Context, providers.ID) error
+	update func(context.Context, providers.ID, S) (O, error)
 	touch  func(*O) // changes every result that is not a copy, of verbs beyond the four as well
 }
 
@@ -82,6 +83,13 @@ func (t twist[S, O]) Delete(ctx context.Context, id providers.ID) error {
 	return t.Objects.Delete(ctx, id)
 }
 
+func (t twist[S, O]) Update(ctx context.Context, id providers.ID, s S) (O, error) {
+	if t.update != nil {
+		return t.touched(t.update(ctx, id, s))
+	}
+	return t.touched(t.Objects.Update(ctx, id, s))
+}
+
 type (
 	networkTwist  = twist[providers.NetworkSpec, providers.Network]
 	machineTwist  = twist[providers.MachineSpec, providers.Machine]
@@ -97,17 +105,6 @@ type twistedMachines struct {
 
 func (m twistedMachines) Types(ctx context.Context) ([]providers.MachineType, error) {
 	return m.types(ctx)
-}
-
-type updateFunc = func(context.Context, providers.ID, providers.LoadBalancerSpec) (providers.LoadBalancer, error)
-
-type twistedBalancers struct {
-	balancerTwist
-	update updateFunc
-}
-
-func (b twistedBalancers) Update(ctx context.Context, id providers.ID, s providers.LoadBalancerSpec) (providers.LoadBalancer, error) {
-	return b.touched(b.update(ctx, id, s))
 }
 
 type twistedVolumes struct {
@@ -153,11 +150,9 @@ func (p *patched) twistMachines(t machineTwist) {
 	p.machines = twistedMachines{t, old.Types}
 }
 
-func (p *patched) twistBalancers(t balancerTwist) { p.twistUpdate(t, p.balancers.Update) }
-
-func (p *patched) twistUpdate(t balancerTwist, update updateFunc) {
+func (p *patched) twistBalancers(t balancerTwist) {
 	t.Objects = p.balancers
-	p.balancers = twistedBalancers{t, update}
+	p.balancers = t
 }
 
 func (p *patched) twistVolumes(t volumeTwist) {

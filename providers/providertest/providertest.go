@@ -43,6 +43,9 @@ type Fixture struct {
 	Usable func(context.Context, providers.Machine) error
 	// Stop stops a machine behind the provider's back.
 	Stop func(context.Context, providers.ID) error
+	// Strip takes tags of an object away behind the provider's back: the contract's (providers.OwnerTag and the like) or
+	// others. A vendor that keeps owner and name elsewhere than in tags takes them away from there, or has no Strip.
+	Strip func(ctx context.Context, n providers.Noun, id providers.ID, tags ...string) error
 	// Writes returns how many calls that change something were made at the vendor so far.
 	Writes func() int
 	// Cut arms a fault that cuts what is done next off at the n-th place, counted from 0, where it can be cut: before

@@ -64,6 +64,7 @@ func (k *kind[S, O]) tryCancelled(ctx context.Context, s *suite) error {
 		"Create": func(ctx context.Context) error { _, err := k.objects().Create(ctx, clone(spec)); return err },
 		"Get":    func(ctx context.Context) error { _, err := k.objects().Get(ctx, id); return err },
 		"List":   func(ctx context.Context) error { _, err := k.objects().List(ctx, s.owner); return err },
+		"Update": func(ctx context.Context) error { _, err := k.objects().Update(ctx, id, clone(m.asked)); return err },
 	}
 	for _, name := range slices.Sorted(maps.Keys(calls)) {
 		if err := cutOff(ctx, 0, calls[name]); err != nil {

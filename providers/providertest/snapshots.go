@@ -40,7 +40,10 @@ func (m *made[S, O]) id() providers.ID {
 
 func snapshotCases() []Case {
 	n := providers.SnapshotNoun
-	return append(generic(n, func(s *suite) *kind[providers.SnapshotSpec, providers.Snapshot] { return s.snapshots }),
+	of := func(s *suite) *kind[providers.SnapshotSpec, providers.Snapshot] { return s.snapshots }
+	return append(generic(n, of),
+		Case{Name: "snapshot/update-volume", noun: n, run: cannotUpdate(of, "Update to another volume", func(n *providers.SnapshotSpec) { n.Volume = "none-such" }),
+			Rule: "Update to another volume must return Invalid and change nothing, because a snapshot stays what it was taken of."},
 		Case{Name: "snapshot/time", noun: n, run: trySnapshotTime,
 			Rule: "A snapshot must say when it was made, within a day of now, because the newest is restored and the oldest deleted."},
 		Case{Name: "snapshot/volume-missing", noun: n, run: trySnapshotMissing,

@@ -67,6 +67,8 @@ type kind[S providers.Described, O providers.Identified] struct {
 	edit func(*S) (owner *providers.Owner, name *string, tags *map[string]string)
 	// same says in what the object is not what the spec asks for.
 	same func(S, O) error
+	// alter changes all of the spec that an Update changes at every vendor, beyond tags; nil if there is nothing.
+	alter func(*S)
 
 	shared map[providers.Owner]*made[S, O]
 	spares []O            // objects of the first owner that a case may delete

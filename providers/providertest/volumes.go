@@ -52,7 +52,10 @@ func sameVolume(spec providers.VolumeSpec, v providers.Volume) error {
 
 func volumeCases() []Case {
 	n := providers.VolumeNoun
-	return append(generic(n, func(s *suite) *kind[providers.VolumeSpec, providers.Volume] { return s.volumes }),
+	of := func(s *suite) *kind[providers.VolumeSpec, providers.Volume] { return s.volumes }
+	return append(generic(n, of),
+		Case{Name: "volume/update-size", noun: n, run: cannotUpdate(of, "Update to a larger size", func(v *providers.VolumeSpec) { v.SizeGiB += 100 }),
+			Rule: "Update to more than the volume has must return Invalid and change nothing, because a volume grows by Resize, whose caller grows the file system too."},
 		Case{Name: "volume/attach", noun: n, run: attached(tryAttach),
 			Rule: "Attach must return the volume with its machine and device, and Get must agree, because the node looks for that device."},
 		Case{Name: "volume/attach-again", noun: n, run: attached(tryAttachAgain),

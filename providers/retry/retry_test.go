@@ -19,7 +19,7 @@ import (
 func TestConformance(t *testing.T) {
 	providertest.Run(t, func(*testing.T) providertest.Fixture {
 		f := fake.New(fake.Options{})
-		return providertest.Fixture{Provider: retry.Wrap(f, retry.Options{}), Stop: f.Stop, Writes: f.Writes}
+		return providertest.Fixture{Provider: retry.Wrap(f, retry.Options{}), Stop: f.Stop, Writes: f.Writes, Strip: strip(f)}
 	})
 }
 
@@ -199,4 +199,10 @@ func TestSaysHowOftenItTried(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	})
+}
+
+func strip(f *fake.Fake) func(context.Context, providers.Noun, providers.ID, ...string) error {
+	return func(ctx context.Context, _ providers.Noun, id providers.ID, tags ...string) error {
+		return f.Strip(ctx, id, tags...)
+	}
 }

@@ -1,6 +1,7 @@
 package trace_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,7 +41,7 @@ func TestConformance(t *testing.T) {
 				}
 			}
 		})
-		return providertest.Fixture{Provider: p, Stop: f.Stop, Writes: f.Writes}
+		return providertest.Fixture{Provider: p, Stop: f.Stop, Writes: f.Writes, Strip: strip(f)}
 	})
 	if len(open) != 0 {
 		t.Errorf("%d calls have no end: %v", len(open), open)
@@ -81,4 +82,10 @@ func TestEvents(t *testing.T) {
 			t.Errorf("events:\n%q\nwant:\n%q", got, want)
 		}
 	})
+}
+
+func strip(f *fake.Fake) func(context.Context, providers.Noun, providers.ID, ...string) error {
+	return func(ctx context.Context, _ providers.Noun, id providers.ID, tags ...string) error {
+		return f.Strip(ctx, id, tags...)
+	}
 }
