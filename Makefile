@@ -5,7 +5,7 @@ BUNDLE = bin/bundle-linux-$(ARCH).tar.zst
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: help setup build bundle demo check test lint e2e bench notices fmt clean
+.PHONY: help setup build bundle demo check test lint e2e crash bench notices fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -26,6 +26,8 @@ test: ## unit, conformance and script tests, with the race detector
 	$(GO) test -race -timeout 15m ./...
 e2e: build ## the real thing: machines, SSH, Kubernetes, here
 	$(GO) test -tags e2e -count=1 -timeout 30m -v -run E2E ./cmd/provision
+crash: ## kill the command at every boundary and at 1,000 random moments; see that it goes on
+	$(GO) test -count=1 -timeout 30m -v -run Crash ./cmd/provision -crash.full
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 notices: setup ## write docs/third-party-notices.md anew

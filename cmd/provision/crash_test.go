@@ -1,0 +1,324 @@
+//go:build linux && amd64
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/crashtest"
+	"github.com/provisionhq/provision/providers"
+)
+
+// The rig that proves that an apply survives anything. Without flags the tests take a sample in which every kind of boundary
+// is met; `make crash` takes all.
+var (
+	crashFull = flag.Bool("crash.full", false, "kill at every boundary, not at a sample of them")
+	crashShow = flag.Int("crash.show", 3, "how many cases that failed to show in full")
+	crashKeep = flag.String("crash.keep", "", "folder to keep the sites of cases that failed in")
+)
+
+// crashCluster is the file of all scenarios.
+const crashCluster = `
+variable "workers" { default = 2 }
+variable "size" { default = "small" }
+variable "from" { default = "10.0.0.0/8" }
+variable "options" { default = "{}" }
+
+provider "fake" {
+  path    = "w/vendor.db"
+  options = var.options
+}
+
+cluster "demo" {
+  kubernetes = "1.37.2"
+
+  network {
+    api_from = [var.from]
+  }
+  control_plane {
+    machine = "small"
+  }
+  pool "workers" {
+    count   = var.workers
+    machine = var.size
+  }
+}
+`
+
+// A scenario is something that a person does to a cluster.
+type scenario struct {
+	name   string
+	before [][]string // applies that lead to where it begins
+	args   []string
+	agent  bool // the cluster has made a balancer and a volume for itself
+}
+
+func (s scenario) destroys() bool { return s.args[0] == "destroy" }
+
+func crashScenarios() []scenario {
+	apply := func(vars ...string) []string {
+		args := []string{"apply", "--auto-approve"}
+		for _, v := range vars {
+			args = append(args, "--var", v)
+		}
+		return args
+	}
+	return []scenario{
+		{name: "apply", args: apply()},
+		{name: "scale up", before: [][]string{apply("workers=1")}, args: apply("workers=4")},
+		{name: "scale down", before: [][]string{apply("workers=4")}, args: apply("workers=1")},
+		{name: "replace", before: [][]string{apply()}, args: apply("size=large")},
+		{name: "rules", before: [][]string{apply()}, args: apply("from=192.0.2.0/24")},
+		{name: "destroy", before: [][]string{apply()}, args: []string{"destroy", "--auto-approve"}},
+		{name: "destroy with a volume in use", before: [][]string{apply("workers=1")}, args: []string{"destroy", "--auto-approve"}, agent: true},
+	}
+}
+
+// killAt kills at the n-th boundary.
+func killAt(n int, act crashtest.Action) func(*crashtest.Site, []string) (crashtest.Outcome, bool, error) {
+	return func(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
+		o, err := s.Watch(crashtest.Watch{At: func(i int, _ crashtest.Boundary) crashtest.Action {
+			if i == n {
+				return act
+			}
+			return crashtest.Go
+		}}, args...)
+		return o, o.Exit.Acted, err
+	}
+}
+
+// boundaries lists those of an undisturbed run.
+func (r *crashRig) boundaries(s scenario) []crashtest.Boundary {
+	r.t.Helper()
+	site, err := r.begins[s.name].Copy(filepath.Join(r.dir, fmt.Sprintf("case-%d", r.cases.Add(1))))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer os.RemoveAll(site.Dir)
+	var bs []crashtest.Boundary
+	o, err := site.Watch(crashtest.Watch{At: func(_ int, b crashtest.Boundary) crashtest.Action { bs = append(bs, b); return crashtest.Go }}, s.args...)
+	if err != nil || !o.OK() {
+		r.t.Fatalf("watched and not disturbed: %v %v", o, err)
+	}
+	return bs
+}
+
+// sample chooses boundaries: all, or the first and the last of each kind and every tenth.
+func sample(bs []crashtest.Boundary) []int {
+	first, last := map[string]int{}, map[string]int{}
+	for i, b := range bs {
+		k := b.Kind()
+		if _, ok := first[k]; !ok {
+			first[k] = i
+		}
+		last[k] = i
+	}
+	var is []int
+	for i := range bs {
+		k := bs[i].Kind()
+		if *crashFull || i == first[k] || i == last[k] || i%10 == 0 {
+			is = append(is, i)
+		}
+	}
+	return is
+}
+
+// TestCrashKilledAtBoundaries kills the program before and after each call by which it changes its state or the vendor, and
+// in the middle of each write.
+func TestCrashKilledAtBoundaries(t *testing.T) {
+	r := newCrashRig(t)
+	defer r.finish()
+	var cases []crash
+	for _, s := range r.scenarios {
+		bs := r.boundaries(s)
+		for _, i := range sample(bs) {
+			cases = append(cases, crash{scenario: s, group: s.name, name: fmt.Sprintf("killed %v (%d)", bs[i], i+1), disturb: killAt(i+1, crashtest.Kill)})
+			if bs[i].Writes() && !bs[i].After {
+				cases = append(cases, crash{scenario: s, group: s.name, name: fmt.Sprintf("torn %v (%d)", bs[i], i+1), disturb: killAt(i+1, crashtest.Tear)})
+			}
+		}
+		if *crashFull { // the order of calls differs from run to run: go on until a run is not killed any more
+			cases = append(cases, r.beyond(s, len(bs))...)
+		}
+	}
+	r.each(runtime.NumCPU(), cases)
+}
+
+// beyond are the boundaries that a run may have more than the one that was listed.
+func (r *crashRig) beyond(s scenario, n int) (cs []crash) {
+	for i := n + 1; i <= n+n/4; i++ {
+		cs = append(cs, crash{scenario: s, group: s.name, name: fmt.Sprintf("killed at %d", i), disturb: killAt(i, crashtest.Kill)})
+	}
+	return cs
+}
+
+// TestCrashKilledAtRandom kills the program at random moments, in a vendor that answers at once and in one that takes a while.
+func TestCrashKilledAtRandom(t *testing.T) {
+	r := newCrashRig(t)
+	defer r.finish()
+	count := 60
+	if *crashFull {
+		count = 1000
+	}
+	ss := r.scenarios
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var cases []crash
+	for i := range count {
+		s := ss[i%len(ss)]
+		c := crash{scenario: s, group: s.name, name: fmt.Sprintf("at random %d", i)}
+		within := 25 * time.Millisecond
+		if i%2 == 1 {
+			c.options, within = `{"latency":{"create":"4ms","delete":"4ms","update":"4ms","list":"1ms"}}`, 45*time.Millisecond
+		}
+		c.disturb = killAfter(time.Duration(rnd.Int64N(int64(within))))
+		cases = append(cases, c)
+	}
+	r.each(runtime.NumCPU(), cases)
+}
+
+// killAfter kills the program after some time.
+func killAfter(d time.Duration) func(*crashtest.Site, []string) (crashtest.Outcome, bool, error) {
+	return func(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
+		o, err := s.Killed(d, args...)
+		return o, o.Exit.Signal != 0, err
+	}
+}
+
+// TestCrashFaults lets the n-th call fail, for every n and with each kind of error, before the vendor did anything and after
+// it had done all.
+func TestCrashFaults(t *testing.T) {
+	r := newCrashRig(t)
+	defer r.finish()
+	var quick, slow []crash
+	for _, s := range r.scenarios {
+		n := r.calls(s)
+		for i := 1; i <= n; i++ {
+			for _, k := range providers.Kinds() {
+				for _, after := range []bool{false, true} {
+					c := crash{scenario: s, group: s.name + ": call fails", name: fmt.Sprintf("call %d: %s", i, k), disturb: fault(fmt.Sprintf(`{"faults":[{"nth":%d,"error":%q,"after":%v}]}`, i, k, after))}
+					if after {
+						c.group, c.name = s.name+": reply lost", c.name+", after its effect"
+					}
+					if k == providers.Capacity {
+						slow = append(slow, c)
+					} else {
+						quick = append(quick, c)
+					}
+				}
+			}
+		}
+	}
+	if !*crashFull {
+		quick, slow = every(quick, 17), nil
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { r.each(64, slow) }) // they wait most of the time
+	r.each(2*runtime.NumCPU(), quick)
+	wg.Wait()
+}
+
+func every(cs []crash, n int) (some []crash) {
+	for i, c := range cs {
+		if i%n == 0 {
+			some = append(some, c)
+		}
+	}
+	return some
+}
+
+// fault runs the program with a vendor that has other options this once.
+func fault(options string) func(*crashtest.Site, []string) (crashtest.Outcome, bool, error) {
+	return func(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
+		o, err := s.Run(append(slices.Clone(args), "--var", "options="+options)...)
+		return o, true, err
+	}
+}
+
+// calls counts the calls to the vendor that a scenario takes.
+func (r *crashRig) calls(s scenario) int {
+	for n := 1; n < 200; n++ {
+		site, err := r.begins[s.name].Copy(filepath.Join(r.dir, fmt.Sprintf("case-%d", r.cases.Add(1))))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		o, _, err := fault(fmt.Sprintf(`{"faults":[{"nth":%d,"error":"denied"}]}`, n))(site, s.args)
+		os.RemoveAll(site.Dir)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if o.OK() {
+			return n - 1
+		}
+	}
+	r.t.Fatalf("%s takes no end of calls", s.name)
+	return 0
+}
+
+// TestCrashThrottled throttles three calls of ten, and kills some of the runs too.
+func TestCrashThrottled(t *testing.T) {
+	r := newCrashRig(t)
+	defer r.finish()
+	count := 2
+	if *crashFull {
+		count = 30
+	}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var cases []crash
+	for _, s := range r.scenarios {
+		for i := range count {
+			c := crash{scenario: s, group: s.name + ": 30 % throttled", name: fmt.Sprint("seed ", i), options: throttled(rnd), disturb: plainly}
+			if i%2 == 1 {
+				c.disturb = killAt(1+rnd.IntN(150), crashtest.Kill)
+			}
+			cases = append(cases, c)
+		}
+	}
+	r.each(16, cases)
+}
+
+// plainly disturbs nothing but what the options do.
+func plainly(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
+	o, err := s.Run(args...)
+	return o, true, err
+}
+
+func throttled(rnd *rand.Rand) string {
+	var faults string
+	for n := 1; n < 300; n++ {
+		if rnd.IntN(10) < 3 {
+			faults += fmt.Sprintf(`{"nth":%d,"error":"throttled","retry_after":"5ms"},`, n)
+		}
+	}
+	return `{"faults":[` + faults[:len(faults)-1] + `]}`
+}
+
+// TestCrashLag kills the program where the vendor's lists are late.
+func TestCrashLag(t *testing.T) {
+	r := newCrashRig(t)
+	defer r.finish()
+	var cases []crash
+	for _, s := range r.scenarios {
+		bs := r.boundaries(s)
+		is := sample(bs)
+		for k, i := range is {
+			lag := []string{"200ms", "1s", "3s"}[k%3]
+			if *crashFull && k%20 == 19 {
+				lag = "60s"
+			}
+			if *crashFull || k%5 == 0 {
+				cases = append(cases, crash{scenario: s, group: s.name + ": reads lag", name: fmt.Sprintf("%s, killed %v (%d)", lag, bs[i], i+1),
+					options: fmt.Sprintf(`{"lag":%q}`, lag), disturb: killAt(i+1, crashtest.Kill)})
+			}
+		}
+	}
+	r.each(16, cases)
+}

@@ -1,0 +1,74 @@
+package crashtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"filippo.io/age"
+)
+
+// Secrets opens all encrypted files of the state with the user's identity and returns the secrets in them by name. What
+// it reads is the files' format, so that the program under test has no part in it. There may be none.
+func (s *Site) Secrets() (map[string]string, error) {
+	all := map[string]string{}
+	key, err := os.ReadFile(s.Identity())
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil
+	} else if err != nil {
+		return nil, err
+	}
+	ids, err := age.ParseIdentities(bytes.NewReader(key))
+	if err != nil {
+		return nil, err
+	}
+	err = filepath.WalkDir(s.State(), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (d.IsDir() || !strings.HasSuffix(path, ".age")) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		in, err := openSecrets(path, ids)
+		maps.Copy(all, in)
+		return err
+	})
+	return all, err
+}
+
+func openSecrets(path string, ids []age.Identity) (map[string]string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := age.Decrypt(bytes.NewReader(b), ids...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var f struct{ Secrets map[string]string }
+	if err := json.Unmarshal(text, &f); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f.Secrets, nil
+}
+
+// Lost names the secrets that were there before and are not, or are others, after.
+func Lost(before, after map[string]string) []string {
+	var lost []string
+	for k, v := range before {
+		if after[k] != v {
+			lost = append(lost, k)
+		}
+	}
+	return lost
+}
