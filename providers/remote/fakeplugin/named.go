@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+// named is the fake under this plug-in's name, which its node IDs begin with.
+type named struct{ providers.Provider }
+
+// Name returns "fakeplug".
+func (named) Name() string { return name }
+
+// Machines returns the fake's, with node IDs of this provider.
+func (n named) Machines() providers.Machines { return machines{n.Provider.Machines()} }
+
+type machines struct{ providers.Machines }
+
+func renamed(m providers.Machine, err error) (providers.Machine, error) {
+	if path, ok := strings.CutPrefix(m.NodeID, "fake://"); ok {
+		m.NodeID = name + "://" + path
+	}
+	return m, err
+}
+
+func (m machines) Create(ctx context.Context, s providers.MachineSpec) (providers.Machine, error) {
+	return renamed(m.Machines.Create(ctx, s))
+}
+
+func (m machines) Get(ctx context.Context, id providers.ID) (providers.Machine, error) {
+	return renamed(m.Machines.Get(ctx, id))
+}
+
+func (m machines) Update(ctx context.Context, id providers.ID, s providers.MachineSpec) (providers.Machine, error) {
+	return renamed(m.Machines.Update(ctx, id, s))
+}
+
+func (m machines) List(ctx context.Context, o providers.Owner) ([]providers.Machine, error) {
+	all, err := m.Machines.List(ctx, o)
+	for i := range all {
+		all[i], _ = renamed(all[i], nil)
+	}
+	return all, err
+}
