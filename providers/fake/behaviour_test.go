@@ -40,8 +40,10 @@ func TestParse(t *testing.T) {
 		"latency": {"create": "50ms", "machine.delete": "1s"},
 		"quota": {"machine": 3},
 		"faults": [{"noun": "machine", "verb": "create", "name": "demo-cp-0", "nth": 2, "times": -1, "error": "capacity", "retry_after": "3s"},
-			{"error": "unavailable", "partial": 2, "verb": "delete"}, {"error": "throttled", "after": true}],
+			{"error": "unavailable", "partial": 2, "verb": "delete"}, {"error": "throttled", "after": true, "rate": 0.3}],
 		"lag": "2s",
+		"limits": [{"verb": "create", "per_second": 2.5, "burst": 5}],
+		"seed": 7,
 		"lacks": ["snapshot", "udp"]
 	}`))
 	if err != nil {
@@ -53,10 +55,12 @@ func TestParse(t *testing.T) {
 		Faults: []fake.Fault{
 			{Noun: "machine", Verb: "create", Name: "demo-cp-0", Nth: 2, Times: -1, Error: providers.Capacity, RetryAfter: fake.Duration(3 * time.Second)},
 			{Error: providers.Unavailable, Partial: 2, Verb: "delete"},
-			{Error: providers.Throttled, After: true},
+			{Error: providers.Throttled, After: true, Rate: 0.3},
 		},
-		Lag:   fake.Duration(2 * time.Second),
-		Lacks: []string{"snapshot", "udp"},
+		Limits: []fake.Limit{{Verb: providers.CreateVerb, PerSecond: 2.5, Burst: 5}},
+		Seed:   7,
+		Lag:    fake.Duration(2 * time.Second),
+		Lacks:  []string{"snapshot", "udp"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Parse = %+v\nwant    %+v", got, want)
@@ -86,6 +90,9 @@ func TestParseRefuses(t *testing.T) {
 		{`{"faults": [{"error": "quota", "nth": -1}]}`, "negative"},
 		{`{"faults": [{"error": "quota", "partial": 1, "after": true}]}`, "either"},
 		{`{"faults": [{"error": "quota", "partial": 1, "verb": "list"}]}`, "sub-calls"},
+		{`{"faults": [{"error": "quota", "rate": 1.5}]}`, "no probability"},
+		{`{"limits": [{"per_second": 1}]}`, "limit 0: 1 per second, 0 at once"},
+		{`{"limits": [{"verb": "fly", "per_second": 1, "burst": 1}]}`, "there is no call"},
 		{`{"colour": "red"}`, "colour"},
 		{`{} {}`, "more than one"},
 	} {

@@ -3,6 +3,7 @@ package fake
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,12 @@ import (
 // call makes a call of at most so many sub-calls: it takes their time and lets the fault that it meets strike at its
 // place. do makes one sub-call and says whether there is more to do.
 func (f *Fake) call(ctx context.Context, c providers.Call, steps int, do func() (more bool, err error)) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", c, err)
+	}
+	if err := f.limits.take(c); err != nil {
+		return fmt.Errorf("%s: %w", c, err)
+	}
 	fault := f.faults.meet(c)
 	wait := f.latency(c) / time.Duration(steps)
 	more, err := true, error(nil)
@@ -58,18 +65,31 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // faults are the rules of what goes wrong and how often each was met.
 type faults struct {
-	mu    sync.Mutex
-	rules []Fault
-	met   []int
+	mu     sync.Mutex
+	random *rand.Rand
+	rules  []rule
 }
 
-func newFaults(rules []Fault) *faults { return &faults{rules: rules, met: make([]int, len(rules))} }
+// A rule is a Fault with what it has seen.
+type rule struct {
+	Fault
+	met, struck int
+}
+
+func newFaults(seed uint64, rules []Fault) *faults {
+	f := &faults{random: rand.New(rand.NewPCG(seed, 0))}
+	f.set(rules)
+	return f
+}
 
 // set replaces the rules and forgets what was met.
 func (f *faults) set(rules []Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rules, f.met = rules, make([]int, len(rules))
+	f.rules = make([]rule, len(rules))
+	for i, r := range rules {
+		f.rules[i].Fault = r
+	}
 }
 
 // meet counts the call and returns the fault that strikes it, or nil.
@@ -77,14 +97,16 @@ func (f *faults) meet(c providers.Call) *Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var hit *Fault
-	for i, rule := range f.rules {
-		r := &rule
+	for i := range f.rules {
+		r := &f.rules[i]
 		if !r.matches(c) {
 			continue
 		}
-		f.met[i]++
-		if hit == nil && r.strikes(f.met[i]) {
-			hit = r
+		r.met++
+		if hit == nil && r.strikes(f.random) {
+			r.struck++
+			fault := r.Fault
+			hit = &fault
 		}
 	}
 	return hit
@@ -98,13 +120,19 @@ func (f *Fault) matches(c providers.Call) bool {
 	return (f.Noun == "" || f.Noun == c.Noun) && (f.Verb == "" || f.Verb == c.Verb) && (f.Name == "" || f.Name == name)
 }
 
-// strikes says whether the nth call that matched fails.
-func (f *Fault) strikes(n int) bool {
-	first, times := max(f.Nth, 1), f.Times
-	if times == 0 {
+// strikes says whether the call that it has just met fails.
+func (r *rule) strikes(random *rand.Rand) bool {
+	first, times := max(r.Nth, 1), r.Times
+	if times == 0 && r.Rate == 0 {
 		times = 1
 	}
-	return n >= first && (times < 0 || n < first+times)
+	switch {
+	case r.met < first:
+		return false
+	case r.Rate > 0:
+		return (times <= 0 || r.struck < times) && random.Float64() < r.Rate
+	}
+	return times < 0 || r.met < first+times
 }
 
 func (f *Fault) err() error {

@@ -19,12 +19,13 @@ import (
 type Fake struct {
 	options Options
 	faults  *faults
+	limits  *buckets
 	store   *store
 }
 
 // New returns a vendor in memory, empty. Options that do not hold are without effect; Options.Validate finds them.
 func New(o Options) *Fake {
-	return &Fake{options: o, faults: newFaults(slices.Clone(o.Faults)), store: newStore(o.Lag, nil)}
+	return made(o, newStore(o.Lag, nil))
 }
 
 // Open returns a vendor whose objects are in the file at the path, which is made, with its folder, if it is not there.
@@ -39,7 +40,11 @@ func Open(path string, o Options) (*Fake, error) {
 	if err := s.open(); err != nil {
 		return nil, err
 	}
-	return &Fake{options: o, faults: newFaults(slices.Clone(o.Faults)), store: s}, nil
+	return made(o, s), nil
+}
+
+func made(o Options, s *store) *Fake {
+	return &Fake{options: o, faults: newFaults(o.Seed, slices.Clone(o.Faults)), limits: newBuckets(o.Limits), store: s}
 }
 
 // Name returns "fake".

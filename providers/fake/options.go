@@ -20,6 +20,10 @@ type Options struct {
 	Quota map[providers.Noun]int `json:"quota,omitempty"`
 	// Faults are what goes wrong. Of those that match a call, the first is taken.
 	Faults []Fault `json:"faults,omitempty"`
+	// Limits are how often the vendor lets itself be called, whatever its clients do about it.
+	Limits []Limit `json:"limits,omitempty"`
+	// Seed makes Faults with a Rate strike other calls.
+	Seed uint64 `json:"seed,omitempty"`
 	// Lag is how much later Get and List see what was changed.
 	Lag Duration `json:"lag,omitempty"`
 	// Lacks names what the vendor does not have: "balancer", "volume", "snapshot", "udp", "spot".
@@ -33,6 +37,8 @@ type Fault struct {
 	Name  string         `json:"name,omitempty"`  // the object's; empty: any
 	Nth   int            `json:"nth,omitempty"`   // the first call that fails, counted from 1; 0 means 1
 	Times int            `json:"times,omitempty"` // how many fail from there on; 0 means 1, -1 all
+	// Rate lets each call from the Nth on fail with this probability, instead of each; Times 0 then means all.
+	Rate  float64        `json:"rate,omitempty"`
 	Error providers.Kind `json:"error"`
 	// After lets the call take its whole effect before it fails, as if the answer was lost.
 	After bool `json:"after,omitempty"`
@@ -103,6 +109,11 @@ func (o Options) validate() error {
 	if o.Lag < 0 {
 		return fmt.Errorf("lag is negative")
 	}
+	for i, l := range o.Limits {
+		if err := l.validate(); err != nil {
+			return fmt.Errorf("limit %d: %w", i, err)
+		}
+	}
 	for i, f := range o.Faults {
 		if err := f.validate(); err != nil {
 			return fmt.Errorf("fault %d: %w", i, err)
@@ -119,6 +130,8 @@ func (f Fault) validate() error {
 		return fmt.Errorf("there is no kind of error %q", f.Error)
 	case f.Nth < 0 || f.Times < -1 || f.Partial < 0 || f.RetryAfter < 0:
 		return fmt.Errorf("a number is negative")
+	case f.Rate < 0 || f.Rate > 1:
+		return fmt.Errorf("a rate of %v is no probability", f.Rate)
 	case f.Partial > 0 && f.After:
 		return fmt.Errorf("it is either partial or after the whole effect")
 	case f.Partial > 0 && f.Verb != "" && !slices.Contains([]providers.Verb{providers.CreateVerb, providers.DeleteVerb, providers.UpdateVerb}, f.Verb):

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,5 +71,42 @@ func benchmark(b *testing.B, f *fake.Fake) {
 			b.Fatal(err)
 		}
 		i++
+	}
+}
+
+// TestManyAtOnceShareTheDisk makes 10,000 machines over 64 goroutines in the form of a file. One write and one wait for
+// the disk for each would be 20,000 of them.
+func TestManyAtOnceShareTheDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cloud")
+	f := open(t, path, fake.Options{})
+	spec := network("main")
+	spec.CIDR = netip.MustParsePrefix("10.0.0.0/12")
+	n := must[providers.Network](t)(f.Networks().Create(t.Context(), spec))
+	const machines, callers = 10000, 64
+	start := time.Now()
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := c; i < machines; i += callers {
+				if _, err := f.Machines().Create(t.Context(), machine(n.ID, fmt.Sprintf("m-%d", i))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	start = time.Now()
+	other := open(t, path, fake.Options{})
+	opened := time.Since(start)
+	start = time.Now()
+	all := must[[]providers.Machine](t)(other.Machines().List(t.Context(), "demo"))
+	t.Logf("%d machines over %d goroutines, on the disk, in %s; opened in %s, listed in %s", machines, callers, took, opened, time.Since(start))
+	if len(all) != machines {
+		t.Errorf("there are %d machines, want %d", len(all), machines)
+	}
+	if took > 30*time.Second {
+		t.Errorf("it took %s: they do not share their waits for the disk", took)
 	}
 }
