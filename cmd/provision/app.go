@@ -43,15 +43,16 @@ type app struct {
 
 // flags are those that several verbs share.
 type flags struct {
-	vars        []string
-	varFiles    []string
-	stateDir    string
-	bundle      string
-	agent       string
-	json        bool
-	autoApprove bool
-	timings     bool
-	width       int
+	vars               []string
+	varFiles           []string
+	stateDir           string
+	bundle             string
+	agent              string
+	json               bool
+	only, forbid, keep []string
+	autoApprove        bool
+	timings            bool
+	width              int
 }
 
 // defaultFile is read when no file is named.

@@ -12,9 +12,19 @@ import (
 )
 
 func (a *app) applyCommand() *cobra.Command {
-	c := a.command("apply [FILE]", "Show what will change, ask, and make the cluster as the file says", a.apply)
+	c := a.command("apply [FILE|PLAN]", "Show what will change, ask, and make the cluster as the file says", a.apply)
+	c.Long = `Show what will change, ask, and make the cluster as the file says. Killed or interrupted at any moment, the same command
+goes on where it ended. PLAN is a file that "provision plan --out" made: it is executed exactly as it was shown, or refused.`
 	a.workFlags(c)
+	a.choiceFlags(c)
 	return c
+}
+
+// choiceFlags are the flags that say what of a plan is wanted.
+func (a *app) choiceFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringSliceVar(&a.flags.only, "only", nil, "change only these addresses and what they need: machine.workers[2], workers[2], 'workers[*]'")
+	f.StringSliceVar(&a.flags.forbid, "forbid", nil, "refuse a plan with these actions: create, update, restart, replace, delete")
 }
 
 // workFlags are the flags of verbs that change things.
@@ -38,33 +48,39 @@ func (a *app) apply(ctx context.Context, c *cobra.Command, file string, rest []s
 	if err := noArgs(c, rest); err != nil {
 		return err
 	}
-	return a.work(ctx, file, "apply", (*engine.Engine).Plan, (*engine.Engine).Apply)
+	w, err := a.work(file, "apply")
+	if err != nil {
+		return err
+	}
+	return a.do(ctx, w)
 }
 
-// work plans, shows the plan, asks, and does it: what apply and destroy have in common.
-func (a *app) work(ctx context.Context, file, verb string, look func(*engine.Engine, context.Context) (*plan.Plan, error),
-	do func(*engine.Engine, context.Context, *plan.Plan, <-chan struct{}) error) error {
-	events := &stream{}
-	s, err := a.open(ctx, file, false, engine.Options{Events: events.send})
+// do plans, shows the plan, asks, and does it: what apply and destroy have in common.
+func (a *app) do(ctx context.Context, w work) error {
+	events := &stream{before: a.early}
+	s, err := a.open(ctx, w.file, false, engine.Options{Events: events.send, Keep: w.keep})
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	p, err := look(s.engine, ctx)
+	p, err := a.planned(ctx, s, w)
 	if err != nil {
 		return err
 	}
 	switch {
 	case a.flags.json:
-	case p.Empty() && verb == "destroy":
+	case p.Empty() && w.verb == "destroy" && len(p.Kept) == 0:
 		fmt.Fprintf(a.err, "Nothing to destroy: %s has nothing of a cluster named %q.\n", s.provider.Name(), s.cluster.Name)
 	default:
 		a.showPlan(p)
 	}
-	if p.Empty() && verb == "apply" {
+	if p.Empty() && w.verb == "apply" {
 		return a.unchanged(p)
 	}
-	if err := a.approve(ctx, verb, file, p); err != nil {
+	if err := a.approve(ctx, w, p); err != nil {
+		return err
+	}
+	if err := w.begin(s.state); err != nil {
 		return err
 	}
 	r := a.renderer()
@@ -72,7 +88,15 @@ func (a *app) work(ctx context.Context, file, verb string, look func(*engine.Eng
 	if a.flags.json {
 		r.Event(ui.Event{Type: ui.Plan, Plan: planLines(p)})
 	}
-	err = do(s.engine, ctx, p, a.stop)
+	execute := s.engine.Apply
+	if w.verb == "destroy" {
+		execute = s.engine.Destroy
+	}
+	return a.ended(r, events, execute(ctx, p, a.stop))
+}
+
+// ended ends the rendering of a run that ended so.
+func (a *app) ended(r ui.Renderer, events *stream, err error) error {
 	if a.flags.json && err != nil {
 		for _, d := range diag.AsDiagnostics(err) {
 			r.Event(ui.Event{Type: ui.Diagnostic, Text: d.Error(), Detail: mustJSON(d)})
@@ -102,10 +126,11 @@ func (a *app) unchanged(p *plan.Plan) error {
 }
 
 // approve asks the one question, unless told not to.
-func (a *app) approve(ctx context.Context, verb, file string, p *plan.Plan) error {
-	if a.flags.autoApprove || p.Empty() {
+func (a *app) approve(ctx context.Context, w work, p *plan.Plan) error {
+	if a.flags.autoApprove || p.Empty() || w.saved != nil { // a saved plan was looked at before
 		return nil
 	}
+	verb, file := w.verb, w.file
 	if a.flags.json {
 		return diag.New(diag.PlanRefused, "With --json there is nobody to ask. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" "+file+" --auto-approve --json")
 	}

@@ -3,13 +3,15 @@ package main
 import (
 	"context"
 
-	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/spf13/cobra"
 )
 
 func (a *app) destroyCommand() *cobra.Command {
 	c := a.command("destroy [FILE]", "List all that the cluster has, ask, remove it, and look whether anything is left", a.destroy)
+	c.Long = `List all that bears the cluster's name at the vendor, what its services and claims made included, ask, remove it, and look again
+whether anything is left. Nothing that bears another owner is touched. It needs no state and no secrets.`
 	a.workFlags(c)
+	c.Flags().StringSliceVar(&a.flags.keep, "keep", nil, "leave these: volumes (and their snapshots), or snapshots")
 	return c
 }
 
@@ -17,5 +19,9 @@ func (a *app) destroy(ctx context.Context, c *cobra.Command, file string, rest [
 	if err := noArgs(c, rest); err != nil {
 		return err
 	}
-	return a.work(ctx, file, "destroy", (*engine.Engine).PlanDestroy, (*engine.Engine).Destroy)
+	w, err := a.work(file, "destroy")
+	if err != nil {
+		return err
+	}
+	return a.do(ctx, w)
 }

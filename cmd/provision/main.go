@@ -19,7 +19,7 @@ func main() {
 }
 
 // mainCode runs the command and returns its exit code. The first interrupt asks the engine to stop at the next safe
-// point, the second ends the process.
+// point, the second ends the process at once.
 func mainCode() int {
 	stop := make(chan struct{})
 	signals := make(chan os.Signal, 2)
@@ -31,8 +31,8 @@ func mainCode() int {
 		close(stop)
 		<-signals
 		cancel()
-		<-signals
-		os.Exit(exitInterrupted)
+		// What runs is recorded before it begins, so nothing is lost if it does not end in time.
+		time.AfterFunc(time.Second, func() { os.Exit(exitInterrupted) })
 	}()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, stop: stop, environ: os.Environ(), start: time.Now()}
 	return a.run(ctx, os.Args[1:])

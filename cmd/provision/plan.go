@@ -13,33 +13,56 @@ import (
 )
 
 func (a *app) planCommand() *cobra.Command {
-	var detailed bool
+	var detailed, destroy bool
+	var out string
 	c := a.command("plan [FILE]", "Show what apply would change", func(ctx context.Context, c *cobra.Command, file string, rest []string) error {
 		if err := noArgs(c, rest); err != nil {
 			return err
 		}
-		return a.plan(ctx, file, detailed)
+		return a.plan(ctx, file, out, destroy, detailed)
 	})
-	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 4 if there are changes")
-	c.Flags().BoolVar(&a.flags.json, "json", false, "write the plan as JSON to stdout")
+	c.Long = `Show what apply would change, with the reason and the line of the file that asks for it. Nothing is changed.
+
+  provision plan cluster.hcl --out next.plan     save the plan; "provision apply next.plan" does exactly that, or refuses
+  provision plan --forbid replace,delete         fail if something would be replaced or deleted
+  provision plan --only 'workers[*]'             look at some addresses, and at what they cannot do without
+  provision plan --detailed-exitcode             exit with 4 if there are changes`
+	f := c.Flags()
+	f.BoolVar(&detailed, "detailed-exitcode", false, "exit with 4 if there are changes")
+	f.BoolVar(&a.flags.json, "json", false, "write the plan as JSON to stdout")
+	f.StringVar(&out, "out", "", "save the plan to this file, for apply")
+	f.BoolVar(&destroy, "destroy", false, "plan what destroy would remove")
+	a.choiceFlags(c)
 	a.programFlags(c)
 	return c
 }
 
-func (a *app) plan(ctx context.Context, file string, detailed bool) error {
-	s, err := a.open(ctx, file, true, engine.Options{})
+func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool) error {
+	w, err := a.work(file, map[bool]string{true: "destroy"}[destroy])
+	if err != nil {
+		return err
+	}
+	s, err := a.open(ctx, w.file, true, engine.Options{ReadOnly: true, Keep: w.keep, Events: a.early})
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	p, err := s.engine.Plan(ctx)
+	p, err := a.planned(ctx, s, w)
 	if err != nil {
 		return err
+	}
+	if out != "" {
+		if err := a.save(out, s, w, p); err != nil {
+			return err
+		}
 	}
 	if a.flags.json {
 		err = a.printJSON(p)
 	} else {
 		_, err = fmt.Fprint(a.out, ui.PlanText(planLines(p), p.Summary(), a.style(a.out)))
+	}
+	if err == nil && out != "" && !a.flags.json {
+		fmt.Fprintf(a.err, "\nSaved. To do exactly this:\n\n    provision apply %s\n", out)
 	}
 	if err == nil && detailed && !p.Empty() {
 		return exitError(exitChanges)
@@ -58,7 +81,7 @@ func planLines(p *plan.Plan) []ui.PlanLine {
 	ls := make([]ui.PlanLine, len(p.Changes))
 	for i, c := range p.Changes {
 		l := ui.PlanLine{Symbol: symbols[c.Action], Address: c.Address}
-		if len(c.Fields) == 0 {
+		if len(c.Fields) == 0 || c.Drift {
 			l.Details = []string{c.Reason}
 		}
 		for _, f := range c.Fields {

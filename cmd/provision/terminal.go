@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -64,6 +65,7 @@ func (a *app) renderer() ui.Renderer {
 
 // A stream hands events on to a renderer, as soon as there is one.
 type stream struct {
+	before  func(ui.Event) // gets what comes before; may be nil
 	mu      sync.Mutex
 	r       ui.Renderer
 	timings []ui.Span // of the last summary
@@ -82,7 +84,17 @@ func (s *stream) send(e ui.Event) {
 		s.timings = e.Timings
 	}
 	s.mu.Unlock()
-	if r != nil {
+	switch {
+	case r != nil:
 		r.Event(e)
+	case s.before != nil:
+		s.before(e)
+	}
+}
+
+// early shows what the engine waits for before there is a plan: to a person only.
+func (a *app) early(e ui.Event) {
+	if !a.flags.json && e.Type == ui.Progress {
+		fmt.Fprintln(a.err, sentence(e.Text)+".")
 	}
 }

@@ -60,6 +60,10 @@ const (
 	UnknownNode        ID = "unknown-node"
 	PlanRefused        ID = "plan-refused"
 	PlanStale          ID = "plan-stale"
+	PlanFile           ID = "plan-file"
+	PlanForbidden      ID = "plan-forbidden"
+	UnknownAddress     ID = "unknown-address"
+	FixedForLife       ID = "fixed-for-life"
 	BundleMissing      ID = "bundle-missing"
 	BundleCorrupt      ID = "bundle-corrupt"
 	BundleTruncated    ID = "bundle-truncated"
@@ -100,6 +104,7 @@ const (
 	NoCluster       ID = "no-cluster"
 	StateLocked     ID = "state-locked"
 	StateForeign    ID = "state-foreign"
+	SecretsLost     ID = "secrets-lost"
 	StatePermission ID = "state-permission"
 	StateCorrupt    ID = "state-corrupt"
 	IdentityMissing ID = "identity-missing"
@@ -152,6 +157,10 @@ var table = []Entry{
 	{UnknownNode, "Unknown node", ExitRefused},
 	{PlanRefused, "Plan not approved", ExitRefused},
 	{PlanStale, "Plan is out of date", ExitRefused},
+	{PlanFile, "Plan file not usable", ExitRefused},
+	{PlanForbidden, "Plan has changes that are forbidden", ExitRefused},
+	{UnknownAddress, "No change of that address", ExitRefused},
+	{FixedForLife, "Cannot be changed in a cluster's life", ExitRefused},
 	{BundleMissing, "Bundle not found", ExitRefused},
 	{BundleCorrupt, "Bundle is damaged", ExitRefused},
 	{BundleTruncated, "Bundle is cut short", ExitRefused},
@@ -192,6 +201,7 @@ var table = []Entry{
 	{NoCluster, "Cluster does not exist", ExitFailed},
 	{StateLocked, "Another command is at work on this cluster", ExitFailed},
 	{StateForeign, "State is of another cluster", ExitFailed},
+	{SecretsLost, "Secrets of the cluster are lost", ExitFailed},
 	{StatePermission, "State not accessible", ExitFailed},
 	{StateCorrupt, "State is damaged", ExitFailed},
 	{IdentityMissing, "Key of the state not found", ExitFailed},

@@ -2,12 +2,10 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/graph"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
-	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/templates"
 )
 
@@ -24,25 +22,11 @@ func (e *Engine) Apply(ctx context.Context, p *plan.Plan, stop <-chan struct{}) 
 	if p.Empty() {
 		return nil
 	}
-	if err := e.begin(); err != nil {
-		return err
-	}
-	b := &builder{e: e, p: p, members: map[string]plan.Member{}}
-	for _, m := range plan.Members(e.Cluster) {
-		b.members[m.Name] = m
-	}
+	b := newBuilder(e, p)
 	if err := b.steps(); err != nil {
 		return err
 	}
 	return e.run(ctx, &b.g, stop)
-}
-
-// begin makes what has to be on disk before the first object exists.
-func (e *Engine) begin() (err error) {
-	if e.secrets == nil {
-		e.secrets, err = makeSecrets(e.State, e.Cluster.Name)
-	}
-	return err
 }
 
 // A builder turns the changes of one plan into steps.
@@ -50,9 +34,26 @@ type builder struct {
 	e       *Engine
 	p       *plan.Plan
 	g       graph.Graph
-	members map[string]plan.Member
-	tokens  tokens // of the nodes that join in this apply
+	changes map[string]plan.Change // by address
+	before  map[string]string      // the restart that each restart waits for
+	cpMade  []string               // the control plane's machines that the plan makes
+	tokens  tokens                 // of the nodes that join in this apply
 	err     error
+}
+
+func newBuilder(e *Engine, p *plan.Plan) *builder {
+	b := &builder{e: e, p: p, changes: make(map[string]plan.Change, len(p.Changes)), before: map[string]string{}}
+	last := ""
+	for _, c := range p.Changes {
+		b.changes[c.Address] = c
+		if c.Kind == plan.Node && c.Action == plan.Restart {
+			b.before[c.Address], last = last, c.Address
+		}
+	}
+	for _, m := range e.controlPlane() {
+		b.cpMade = append(b.cpMade, b.has(m.Address(plan.Machine))...)
+	}
+	return b
 }
 
 func (b *builder) add(address string, after []string, run func(context.Context) error) {
@@ -65,7 +66,7 @@ func (b *builder) add(address string, after []string, run func(context.Context) 
 func (b *builder) has(addresses ...string) []string {
 	var in []string
 	for _, a := range addresses {
-		if _, ok := b.p.Find(a); ok {
+		if _, ok := b.changes[a]; ok {
 			in = append(in, a)
 		}
 	}
@@ -84,6 +85,8 @@ func (b *builder) steps() error {
 	}
 	for _, c := range b.p.Changes {
 		switch c.Kind {
+		case plan.Certificate:
+			b.add(c.Address, nil, func(context.Context) error { return b.e.begin(c) })
 		case plan.Network:
 			b.network(c)
 		case plan.Machine:
@@ -99,67 +102,39 @@ func (b *builder) steps() error {
 }
 
 func (b *builder) network(c plan.Change) {
-	b.add(c.Address, nil, func(ctx context.Context) error {
-		spec := plan.NetworkSpec(b.e.Cluster)
-		spec.Tags = map[string]string{uidTag: b.e.want.UID}
-		if err := b.e.intent(c); err != nil {
-			return err
-		}
-		n, err := b.e.Provider.Networks().Create(ctx, spec)
-		if err != nil && providers.KindOf(err) != providers.Exists {
-			return err
-		}
-		b.e.setNetwork(n)
-		return b.e.done(c, n.ID, n.CIDR.String())
-	})
+	switch c.Action {
+	case plan.Create:
+		b.add(c.Address, b.has(plan.KeysAddress), func(ctx context.Context) error { return b.e.createNetwork(ctx, c) })
+	case plan.Replace:
+		b.add(c.Address, b.has(plan.KeysAddress), func(ctx context.Context) error {
+			if err := b.e.deleteNetwork(ctx, c); err != nil {
+				return err
+			}
+			return b.e.createNetwork(ctx, c)
+		})
+	case plan.Update:
+		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.updateNetwork(ctx, c) })
+	}
 }
 
 func (b *builder) machine(c plan.Change) {
+	before := b.has(plan.KeysAddress, plan.NetworkAddress(plan.NetworkName))
 	switch c.Action {
 	case plan.Create:
-		b.add(c.Address, b.has("network."+plan.NetworkName), func(ctx context.Context) error { return b.createMachine(ctx, c) })
+		b.add(c.Address, before, func(ctx context.Context) error { return b.e.createMachine(ctx, c) })
 	case plan.Replace:
-		b.add(c.Address, b.has("network."+plan.NetworkName), func(ctx context.Context) error {
-			if err := b.deleteMachine(ctx, c); err != nil {
+		b.add(c.Address, before, func(ctx context.Context) error {
+			if err := b.e.deleteMachine(ctx, c); err != nil {
 				return err
 			}
-			return b.createMachine(ctx, c)
+			return b.e.createMachine(ctx, c)
 		})
+	case plan.Update:
+		b.add(c.Address, before, func(ctx context.Context) error { return b.e.updateMachine(ctx, c) })
 	case plan.Delete:
-		node := "node." + c.Address[len("machine."):]
-		b.add(c.Address, b.has(node), func(ctx context.Context) error { return b.deleteMachine(ctx, c) })
+		node := string(plan.Node) + c.Address[len(plan.Machine):]
+		b.add(c.Address, b.has(node), func(ctx context.Context) error { return b.e.deleteMachine(ctx, c) })
 	}
-}
-
-func (b *builder) createMachine(ctx context.Context, c plan.Change) error {
-	e := b.e
-	spec := b.members[c.Name].MachineSpec(e.Cluster, e.networkID())
-	spec.AuthorizedKeys = []string{e.secrets.public}
-	if err := e.intent(c); err != nil {
-		return err
-	}
-	m, err := e.Provider.Machines().Create(ctx, spec)
-	if err != nil && providers.KindOf(err) != providers.Exists {
-		return err
-	}
-	e.hangUp(m.Name)
-	e.setMachine(m)
-	return e.done(c, m.ID, fmt.Sprintf("%s %s", m.Type, m.Private))
-}
-
-func (b *builder) deleteMachine(ctx context.Context, c plan.Change) error {
-	m, ok := b.e.machine(c.Name)
-	if !ok {
-		return nil
-	}
-	b.e.hangUp(c.Name)
-	if err := b.e.intent(c); err != nil {
-		return err
-	}
-	if err := b.e.Provider.Machines().Delete(ctx, m.ID); err != nil {
-		return err
-	}
-	return b.e.done(c, m.ID, "")
 }
 
 // node adds the steps of one node's change. A node that joins takes three: install (which needs only the machine), join
@@ -169,44 +144,30 @@ func (b *builder) node(c plan.Change) {
 		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.leave(ctx, c) })
 		return
 	}
-	m := b.members[c.Name]
+	m, _ := b.e.member(c.Address)
 	machine := m.Address(plan.Machine)
 	switch c.Action {
 	case plan.Create, plan.Replace:
 		after := b.has(machine)
 		if m.Role == templates.Worker {
-			after = append(after, b.controlPlaneMachines()...)
+			after = append(after, b.cpMade...)
 		}
 		b.add(c.Address+" install", after, func(ctx context.Context) error { return b.e.install(ctx, c, m) })
 		b.add(c.Address, []string{c.Address + " install", roleStep}, func(ctx context.Context) error { return b.e.join(ctx, c, m, b.tokens[c.Name]) })
 	case plan.Restart:
-		b.add(c.Address, b.before(c), func(ctx context.Context) error { return b.e.restart(ctx, c, m) })
+		b.add(c.Address, b.restartsAfter(c), func(ctx context.Context) error { return b.e.restart(ctx, c, m) })
 	case plan.Update:
 		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.dress(ctx, m) })
 	}
 }
 
-// controlPlaneMachines are the machines whose addresses every node's configuration holds.
-func (b *builder) controlPlaneMachines() []string {
-	var as []string
-	for _, m := range b.e.controlPlane() {
-		as = append(as, b.has(m.Address(plan.Machine))...)
+// restartsAfter orders restarts: the control plane one machine after another, then the workers one after another.
+func (b *builder) restartsAfter(c plan.Change) []string {
+	after := b.has("machine." + c.Address[len("node."):])
+	if last := b.before[c.Address]; last != "" {
+		after = append(after, last)
 	}
-	return as
-}
-
-// before orders restarts: the control plane one machine after another, then the workers one after another.
-func (b *builder) before(c plan.Change) []string {
-	var last []string
-	for _, o := range b.p.Changes {
-		if o.Address == c.Address {
-			break
-		}
-		if o.Kind == plan.Node && o.Action == plan.Restart {
-			last = []string{o.Address}
-		}
-	}
-	return last
+	return after
 }
 
 // cluster adds the steps that speak to the cluster's API.
@@ -216,7 +177,7 @@ func (b *builder) cluster() {
 		if c.Kind != plan.Node || c.Action == plan.Delete {
 			continue
 		}
-		if m := b.members[c.Name]; m.Role == templates.ControlPlane {
+		if m, _ := b.e.member(c.Address); m.Role == templates.ControlPlane {
 			if c.Action == plan.Create || c.Action == plan.Replace {
 				installs = append(installs, c.Address+" install")
 			} else if c.Action == plan.Restart {
@@ -258,6 +219,9 @@ func (b *builder) addons(changes []plan.Change) {
 
 // deadlines of the steps' waits.
 const (
+	listTimeout   = 5 * time.Minute  // of one call that reads from the vendor
+	callTimeout   = 20 * time.Minute // of one call that makes or removes something
+	beat          = 10 * time.Second // between two words of a step that waits
 	askTimeout    = 10 * time.Second
 	keepAlive     = 5 * time.Second // a machine that misses three is gone
 	redialTimeout = 15 * time.Second

@@ -4,44 +4,45 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"github.com/provisionhq/provision/providers"
 )
 
-// PlanDestroy lists all that the owner has at the vendor. It needs no secrets: ownership is the vendor's tags.
+// PlanDestroy lists all that the owner has at the vendor. It needs no secrets: ownership is the vendor's tags. What the
+// journal says was begun and the vendor's lists cannot show yet is waited for.
 func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
-	if err := e.look(ctx); err != nil {
+	if err := e.look(ctx, nil); err != nil {
 		return nil, err
 	}
-	for _, n := range e.world.Networks {
-		if uid := n.Tags[uidTag]; e.State.Exists() {
-			if err := e.State.CheckUID(uid); err != nil {
-				return nil, err
-			}
+	if e.State.Exists() {
+		if err := e.checkOwner(); err != nil {
+			return nil, err
 		}
 	}
-	return plan.Destroy(e.Cluster.Name, e.world.Networks, e.world.Machines), nil
+	return plan.Destroy(e.Cluster.Name, e.world, e.Keep...), nil
 }
 
-// Destroy removes what the plan lists, all machines at once and then the network, looks again, and removes the state if
-// nothing is left.
+// Destroy removes what the plan lists: balancers and machines at once, then volumes and the network; looks again, and
+// removes the state if nothing is left.
 func (e *Engine) Destroy(ctx context.Context, p *plan.Plan, stop <-chan struct{}) error {
-	b := &builder{e: e, p: p}
-	var machines, all []string
+	e.destroying = true
+	b := newBuilder(e, p)
+	var first, all []string
 	for _, c := range p.Changes {
-		if c.Kind == plan.Machine {
-			machines = append(machines, c.Address)
-			b.machine(c)
+		all = append(all, c.Address)
+		if c.Kind == plan.Balancer || c.Kind == plan.Machine {
+			first = append(first, c.Address)
 		}
 	}
+	remembered := e.State.Exists()
 	for _, c := range p.Changes {
-		if c.Kind == plan.Network {
-			all = append(all, c.Address)
-			b.add(c.Address, machines, func(ctx context.Context) error { return b.deleteNetwork(ctx, c) })
-		}
+		b.remove(c, first)
 	}
-	b.add(auditStep, append(all, machines...), e.audit)
+	b.add(auditStep, all, func(ctx context.Context) error { return e.audit(ctx, remembered) })
 	if b.err != nil {
 		return b.err
 	}
@@ -54,37 +55,83 @@ func (e *Engine) Destroy(ctx context.Context, p *plan.Plan, stop <-chan struct{}
 // auditStep looks at the end whether anything is left.
 const auditStep = "audit"
 
-func (b *builder) deleteNetwork(ctx context.Context, c plan.Change) error {
-	for _, n := range b.e.world.Networks {
-		if n.Name != c.Name {
-			continue
-		}
-		if err := b.e.intent(c); err != nil {
-			return err
-		}
-		if err := b.e.Provider.Networks().Delete(ctx, n.ID); err != nil {
-			return err
-		}
-		return b.e.done(c, n.ID, "")
+// remove adds the step that deletes an object. first are the objects that others cannot go before.
+func (b *builder) remove(c plan.Change, first []string) {
+	e := b.e
+	switch c.Kind {
+	case plan.Machine:
+		b.add(c.Address, nil, func(ctx context.Context) error { return e.deleteMachine(ctx, c) })
+	case plan.Network:
+		b.add(c.Address, first, func(ctx context.Context) error { return e.deleteNetwork(ctx, c) })
+	case plan.Balancer:
+		b.add(c.Address, nil, func(ctx context.Context) error {
+			return e.deleteObject(ctx, c, idOf(e.world.Balancers, c.Name), e.Provider.LoadBalancers().Delete)
+		})
+	case plan.Volume:
+		b.add(c.Address, first, func(ctx context.Context) error {
+			return e.deleteObject(ctx, c, idOf(e.world.Volumes, c.Name), e.Provider.Volumes().Delete)
+		})
+	case plan.Snapshot:
+		b.add(c.Address, first, func(ctx context.Context) error {
+			return e.deleteObject(ctx, c, idOf(e.world.Snapshots, c.Name), e.Provider.Volumes().Snapshots().Delete)
+		})
 	}
-	return nil
 }
 
-// audit lists once more what the owner has.
-func (e *Engine) audit(ctx context.Context) error {
-	if err := e.look(ctx); err != nil {
+func idOf[O providers.Identified](all []O, name string) providers.ID {
+	for _, o := range all {
+		if m := o.GetMeta(); m.Name == name {
+			return m.ID
+		}
+	}
+	return ""
+}
+
+func (e *Engine) deleteObject(ctx context.Context, c plan.Change, id providers.ID, del func(context.Context, providers.ID) error) error {
+	if err := e.vendor(ctx, c, "delete it", func(ctx context.Context) error { return del(ctx, id) }); err != nil {
 		return err
 	}
+	return e.removed(c, id)
+}
+
+// audit lists once more what the owner has. Without a journal nobody knows what was made a moment ago: then it waits until
+// the vendor's lists cannot miss it.
+func (e *Engine) audit(ctx context.Context, remembered bool) error {
+	if lag := e.Provider.Caps().Lag; lag > 0 && !remembered {
+		if err := e.sit(ctx, auditStep, "the vendor's lists may miss what is new", time.Until(e.start.Add(lag))); err != nil {
+			return err
+		}
+	}
+	if err := e.look(ctx, nil); err != nil {
+		return err
+	}
+	p := plan.Destroy(e.Cluster.Name, e.world, e.Keep...)
 	var left []string
-	for _, c := range plan.Destroy(e.Cluster.Name, e.world.Networks, e.world.Machines).Changes {
+	for _, c := range p.Changes {
 		left = append(left, fmt.Sprintf("- %s (%s)", c.Address, c.Name))
 	}
 	if len(left) > 0 {
 		return diag.New(diag.DestroyLeft, "After everything in the plan was removed, the vendor still lists:\n\n%s", strings.Join(left, "\n")).
-			Next("Somebody else may be making machines for this cluster. Run the same command again:", "provision destroy "+e.Cluster.File)
+			Next("Somebody else may be making objects for this cluster. Run the same command again:", "provision destroy "+e.Cluster.File)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.outcomes[auditStep] = "0 objects left"
+	outcome := "0 objects left"
+	if len(p.Kept) > 0 {
+		outcome = fmt.Sprintf("0 objects left but %d kept: %s", len(p.Kept), strings.Join(p.Kept, ", "))
+	}
+	e.tell(auditStep, outcome)
 	return nil
+}
+
+// sit waits, and says so.
+func (e *Engine) sit(ctx context.Context, address, why string, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	e.Events(ui.Event{Type: ui.Progress, Address: address, Text: fmt.Sprintf("%s: waiting %v", why, d.Round(time.Second))})
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }

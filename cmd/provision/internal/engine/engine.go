@@ -5,7 +5,9 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +28,8 @@ type Options struct {
 	Bundle   string         // path of the bundle; may be empty for a vendor whose machines have no SSH
 	Agent    string         // path of the node agent that goes with it
 	Width    int            // steps at once; 0 means 64
+	ReadOnly bool           // the state is not to be written: for plans, and for verbs that use a cluster
+	Keep     []plan.Kind    // what a destroy leaves
 	Events   func(ui.Event) // gets the event stream; safe for concurrent use
 }
 
@@ -33,13 +37,20 @@ type Options struct {
 // steps at once by itself.
 type Engine struct {
 	Options
-	programs  *bootstrap.Programs
-	manifests map[string][]byte // of the add-ons, by name
-	secrets   *secrets
+	programs   *bootstrap.Programs
+	manifests  map[string][]byte // of the add-ons, by name
+	secrets    *secrets
+	destroying bool                   // what runs is a destroy
+	all        []plan.Member          // that the file asks for
+	places     map[string]plan.Member // the same, by address without its kind: workers[2]
+
+	jumping sync.Mutex
+	jumps   map[string]ssh.Host // open connections to bastions, by address
 
 	mu       sync.Mutex
 	hosts    map[string]ssh.Host // open connections, by machine name
 	world    plan.World
+	byName   map[string]providers.Machine // the world's machines as they are now
 	want     plan.Want
 	spans    []ui.Span
 	outcomes map[string]string // what to show of a step that is done, by address
@@ -54,7 +65,24 @@ func New(o Options) *Engine {
 	if o.Events == nil {
 		o.Events = func(ui.Event) {}
 	}
-	return &Engine{Options: o, hosts: map[string]ssh.Host{}, outcomes: map[string]string{}, start: time.Now()}
+	e := &Engine{Options: o, hosts: map[string]ssh.Host{}, jumps: map[string]ssh.Host{}, outcomes: map[string]string{}, byName: map[string]providers.Machine{}, start: time.Now()}
+	e.all = plan.Members(o.Cluster)
+	e.places = make(map[string]plan.Member, len(e.all))
+	for _, m := range e.all {
+		e.places[m.Place()] = m
+	}
+	return e
+}
+
+// members are the machines that the file asks for.
+func (e *Engine) members() []plan.Member { return e.all }
+
+// member finds the member that an address is about: node.workers[2], machine.workers[2] install.
+func (e *Engine) member(address string) (plan.Member, bool) {
+	address, _, _ = strings.Cut(address, " ")
+	_, place, _ := strings.Cut(address, ".")
+	m, ok := e.places[place]
+	return m, ok
 }
 
 // Close ends all connections to machines.
@@ -65,8 +93,17 @@ func (e *Engine) Close() error {
 		h.Close()
 	}
 	e.hosts = map[string]ssh.Host{}
+	e.jumping.Lock()
+	defer e.jumping.Unlock()
+	for _, h := range e.jumps {
+		h.Close()
+	}
+	e.jumps = map[string]ssh.Host{}
 	return nil
 }
+
+// UID is the cluster's own ID, as the state or the vendor has it; after Plan.
+func (e *Engine) UID() string { return e.want.UID }
 
 // owner is the cluster's name at the vendor.
 func (e *Engine) owner() providers.Owner { return providers.Owner(e.Cluster.Name) }
@@ -107,25 +144,15 @@ func (e *Engine) hangUp(name string) {
 func (e *Engine) machine(name string) (providers.Machine, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, m := range e.world.Machines {
-		if m.Name == name {
-			return m, true
-		}
-	}
-	return providers.Machine{}, false
+	m, ok := e.byName[name]
+	return m, ok
 }
 
 // setMachine notes what a create returned.
 func (e *Engine) setMachine(m providers.Machine) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for i := range e.world.Machines {
-		if e.world.Machines[i].Name == m.Name {
-			e.world.Machines[i] = m
-			return
-		}
-	}
-	e.world.Machines = append(e.world.Machines, m)
+	e.byName[m.Name] = m
 }
 
 // setNetwork notes what a create returned.
@@ -147,27 +174,28 @@ func (e *Engine) networkID() providers.ID {
 	return ""
 }
 
-// machines returns all machines by name.
+// machines returns all machines by name, as they are now.
 func (e *Engine) machines() map[string]providers.Machine {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	ms := make(map[string]providers.Machine, len(e.world.Machines))
-	for _, m := range e.world.Machines {
-		ms[m.Name] = m
+	return maps.Clone(e.byName)
+}
+
+// machinesFor returns the machines that the member's configuration is made from: its own and the control plane's.
+func (e *Engine) machinesFor(m plan.Member) map[string]providers.Machine {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ms := map[string]providers.Machine{}
+	for _, name := range append(plan.ControlPlaneNames(e.Cluster), m.Name) {
+		if o, ok := e.byName[name]; ok {
+			ms[name] = o
+		}
 	}
 	return ms
 }
 
 // controlPlane returns the members that run the control plane.
-func (e *Engine) controlPlane() []plan.Member {
-	var cps []plan.Member
-	for _, m := range plan.Members(e.Cluster) {
-		if m.Pool == &e.Cluster.ControlPlane {
-			cps = append(cps, m)
-		}
-	}
-	return cps
-}
+func (e *Engine) controlPlane() []plan.Member { return e.all[:e.Cluster.ControlPlane.Count] }
 
 // kube returns the cluster's API through the first control-plane machine that is there.
 func (e *Engine) kube(ctx context.Context) (kube, error) {

@@ -32,11 +32,7 @@ func (e *Engine) explain(address string, err error) diag.Diagnostics {
 
 // place is the line that asked for what has the address.
 func (e *Engine) place(address string) (*diag.Range, string) {
-	address, _, _ = strings.Cut(address, " ")
-	for _, m := range plan.Members(e.Cluster) {
-		if address != m.Address(plan.Machine) && address != m.Address(plan.Node) {
-			continue
-		}
+	if m, ok := e.member(address); ok {
 		block, in := "pool."+m.PoolName(), fmt.Sprintf("pool %q", m.PoolName())
 		if m.Pool == &e.Cluster.ControlPlane {
 			block, in = "control_plane", "control_plane"
@@ -56,7 +52,12 @@ func (e *Engine) place(address string) (*diag.Range, string) {
 }
 
 // again is the command that goes on.
-func (e *Engine) again() string { return "provision apply " + e.Cluster.File }
+func (e *Engine) again() string {
+	if e.destroying {
+		return "provision destroy " + e.Cluster.File
+	}
+	return "provision apply " + e.Cluster.File
+}
 
 // diagnose gives an error its diagnostic.
 func (e *Engine) diagnose(err error) diag.Diagnostics {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -32,10 +33,48 @@ const tokenLife = time.Hour
 
 // dial connects to a machine.
 func (e *Engine) dial(ctx context.Context, m providers.Machine) (ssh.Host, error) {
-	return ssh.Dial(ctx, ssh.Options{
+	return e.dialWith(ctx, m, e.secrets.keys)
+}
+
+func (e *Engine) dialWith(ctx context.Context, m providers.Machine, keys *ssh.Keys) (ssh.Host, error) {
+	o := ssh.Options{
 		Name: m.Name, Addr: m.SSH.String(), User: m.User, Sudo: m.User != "" && m.User != "root",
-		Keys: e.secrets.keys, HostKeys: m.HostKeys, Timeout: bootTimeout, Redial: redialTimeout, KeepAlive: keepAlive,
+		Keys: keys, HostKeys: m.HostKeys, Timeout: bootTimeout, Redial: redialTimeout, KeepAlive: keepAlive,
+	}
+	if m.Jump != nil {
+		through, err := e.bastion(ctx, *m.Jump)
+		if err != nil {
+			return nil, err
+		}
+		o.Through = through
+	}
+	return ssh.Dial(ctx, o)
+}
+
+// bastion returns the open connection to a bastion, or opens it. All machines behind one share it.
+func (e *Engine) bastion(ctx context.Context, j providers.Jump) (ssh.Host, error) {
+	e.jumping.Lock()
+	defer e.jumping.Unlock()
+	if h, ok := e.jumps[j.Address]; ok {
+		return h, nil
+	}
+	o := ssh.KeyOptions{Agent: os.Getenv("SSH_AUTH_SOCK")}
+	if j.Key != "" {
+		o.Files = []string{j.Key}
+	}
+	keys, err := ssh.NewKeys(o)
+	if err != nil {
+		return nil, err
+	}
+	h, err := ssh.Dial(ctx, ssh.Options{
+		Name: "bastion " + j.Address, Addr: j.Address, User: j.User, Keys: keys, HostKeys: j.HostKeys,
+		Timeout: redialTimeout, Redial: redialTimeout, KeepAlive: keepAlive,
 	})
+	if err != nil {
+		return nil, err
+	}
+	e.jumps[j.Address] = h
+	return h, nil
 }
 
 // target is what bootstrap needs to work on the member's machine.
@@ -44,7 +83,7 @@ func (e *Engine) target(ctx context.Context, m plan.Member, token pki.Token) (*b
 	if !ok {
 		return nil, fmt.Errorf("machine %s is not there: %w", m.Name, providers.NotFound)
 	}
-	n, err := m.NodeConfig(e.Cluster, e.want.Identity, e.machines())
+	n, err := m.NodeConfig(e.Cluster, e.want.Identity, e.machinesFor(m))
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +262,7 @@ func (e *Engine) dressAll(ctx context.Context, names []string) error {
 		}
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(4)
-		for _, m := range plan.Members(e.Cluster) {
+		for _, m := range e.members() {
 			if slices.Contains(names, m.Name) {
 				g.Go(func() error { return k.dress(gctx, m, nodes[m.Name]) })
 			}

@@ -25,17 +25,18 @@ func (e *Engine) find(ctx context.Context) error {
 	if e.secrets, err = loadSecrets(e.State); err != nil {
 		return err
 	}
-	if err := e.look(ctx); err != nil {
+	e.want.UID, e.want.Nodes = e.State.UID(), !e.Provider.Caps().Simulated
+	if err := e.look(ctx, e.wanted()); err != nil {
 		return err
 	}
 	if len(e.world.Machines) == 0 {
 		return diag.New(diag.NoCluster, "The vendor has no machine of a cluster named %q.", e.Cluster.Name).Next("Make it:", e.again())
 	}
-	if err := e.checkOwner(); err != nil {
+	if err := e.own(ctx); err != nil {
 		return err
 	}
 	if e.secrets == nil {
-		return e.lost()
+		return e.lost(0, nil)
 	}
 	return nil
 }
@@ -176,7 +177,7 @@ func (e *Engine) askAgent(ctx context.Context, m providers.Machine) (templates.S
 func (e *Engine) compose(agents map[string]*templates.Status, problems map[string]string) Status {
 	s := Status{Schema: 1, Cluster: e.Cluster.Name, Provider: e.Provider.Name(), Kubernetes: e.Cluster.Kubernetes, Ready: e.world.API}
 	seen := map[string]bool{}
-	for _, m := range plan.Members(e.Cluster) {
+	for _, m := range e.members() {
 		seen[m.Name] = true
 		n := NodeStatus{Name: m.Name, Address: m.Address(plan.Node), Role: string(m.Role), Pool: m.PoolName(), Machine: "missing"}
 		if mach, ok := e.machine(m.Name); ok {

@@ -50,17 +50,18 @@ func (e *Engine) stopped(ctx context.Context, s graph.StepResult) error {
 	if !errors.As(s.Err, &lost) && !errors.As(s.Err, &away) {
 		return s.Err
 	}
-	address, _, _ := strings.Cut(s.Address, " ")
-	for _, m := range plan.Members(e.Cluster) {
-		mach, ok := e.machine(m.Name)
-		if m.Address(plan.Node) != address || !ok {
-			continue
-		}
-		now, err := e.Provider.Machines().Get(ctx, mach.ID)
-		if err == nil && now.State == providers.Stopped {
-			return diag.Wrap(s.Err, diag.MachineDied, "The machine %s stopped while it was set up. What was done on it is kept.", m.Name).
-				Next("Run the same command again; it starts the machine and goes on:", e.again())
-		}
+	m, ok := e.member(s.Address)
+	if !ok || !strings.HasPrefix(s.Address, string(plan.Node)+".") {
+		return s.Err
+	}
+	mach, ok := e.machine(m.Name)
+	if !ok {
+		return s.Err
+	}
+	now, err := e.Provider.Machines().Get(ctx, mach.ID)
+	if err == nil && now.State == providers.Stopped {
+		return diag.Wrap(s.Err, diag.MachineDied, "The machine %s stopped while it was set up. What was done on it is kept.", m.Name).
+			Next("Run the same command again; it starts the machine and goes on:", e.again())
 	}
 	return s.Err
 }
@@ -126,25 +127,34 @@ func (e *Engine) timings(res graph.Result, offset time.Duration) []ui.Span {
 
 // intent is on disk before a call that makes or removes something.
 func (e *Engine) intent(c plan.Change) error {
-	b, err := json.Marshal(map[string]any{"action": c.Action, "name": c.Name})
+	return e.note(state.Intent, c, entry{Action: c.Action, Name: c.Name})
+}
+
+// made notes what a call made or changed, and what it was asked to be.
+func (e *Engine) made(c plan.Change, en entry, outcome string) error {
+	en.Action, en.Name = c.Action, c.Name
+	e.tell(c.Address, outcome)
+	return e.note(state.Done, c, en)
+}
+
+// removed notes that an object is gone.
+func (e *Engine) removed(c plan.Change, id providers.ID) error {
+	return e.note(state.Forgotten, c, entry{Action: c.Action, Name: c.Name, ID: id})
+}
+
+func (e *Engine) note(kind string, c plan.Change, en entry) error {
+	b, err := json.Marshal(en)
 	if err != nil {
 		return err
 	}
-	return e.State.Append(state.Record{Type: state.Intent, Address: c.Address, Data: b})
+	return e.State.Append(state.Record{Type: kind, Address: c.Address, Data: b})
 }
 
-// done notes what came of a change.
-func (e *Engine) done(c plan.Change, id providers.ID, outcome string) error {
+// tell sets what is shown of a step that is done.
+func (e *Engine) tell(address, outcome string) {
 	e.mu.Lock()
-	e.outcomes[c.Address] = outcome
-	e.mu.Unlock()
-	r := state.Record{Type: state.Done, Address: c.Address}
-	if c.Action == plan.Delete {
-		r.Type = state.Forgotten
-	}
-	b, err := json.Marshal(map[string]any{"id": id})
-	r.Data = b
-	return errors.Join(err, e.State.Append(r))
+	defer e.mu.Unlock()
+	e.outcomes[address] = outcome
 }
 
 func (e *Engine) outcome(address string) string {

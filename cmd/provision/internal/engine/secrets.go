@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"fmt"
-	"strings"
 	"time"
 
 	machine "github.com/provisionhq/provision/bootstrap/ssh"
@@ -42,6 +41,10 @@ func loadSecrets(s *state.State) (*secrets, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newSecrets(key, a)
+}
+
+func newSecrets(key []byte, a *pki.Authorities) (*secrets, error) {
 	signer, err := ssh.ParsePrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("the state's SSH key: %w", err)
@@ -53,30 +56,46 @@ func loadSecrets(s *state.State) (*secrets, error) {
 	return &secrets{key, authorizedKey(signer.PublicKey()), a, keys}, nil
 }
 
-// makeSecrets makes the cluster's secrets and saves them.
-func makeSecrets(s *state.State, cluster string) (*secrets, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+// makeSecrets makes the cluster's secrets and saves them. The SSH key comes from the user's identity and the cluster's UID,
+// if there is an identity: so it can be made again should the state be lost.
+func makeSecrets(st *state.State, cluster, uid string, now time.Time) (*secrets, error) {
+	seed := make([]byte, ed25519.SeedSize)
+	if seeds, err := st.Derive(sshLabel(uid)); err != nil {
+		return nil, err
+	} else if len(seeds) > 0 {
+		seed = seeds[0]
+	} else {
+		rand.Read(seed)
+	}
+	key, err := sshKey(seed, cluster)
 	if err != nil {
 		return nil, err
 	}
-	block, err := ssh.MarshalPrivateKey(key, "provision "+cluster)
+	a, err := pki.NewAuthorities(cluster, now)
 	if err != nil {
 		return nil, err
 	}
-	a, err := pki.NewAuthorities(cluster, time.Now())
+	s, err := newSecrets(key, a)
 	if err != nil {
 		return nil, err
 	}
-	enc, err := a.Encode()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.SetSecrets(map[string][]byte{sshSecret: pem.EncodeToMemory(block), pkiSecret: enc}); err != nil {
-		return nil, err
-	}
-	return loadSecrets(s)
+	return s, s.save(st)
 }
 
-func authorizedKey(k ssh.PublicKey) string {
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k)))
+// save puts the secrets into the state.
+func (s *secrets) save(st *state.State) error {
+	b, err := s.authority.Encode()
+	if err != nil {
+		return err
+	}
+	return st.SetSecrets(map[string][]byte{sshSecret: s.ssh, pkiSecret: b})
+}
+
+// sshKey is the private key of a seed, in OpenSSH's format.
+func sshKey(seed []byte, cluster string) ([]byte, error) {
+	block, err := ssh.MarshalPrivateKey(ed25519.NewKeyFromSeed(seed), "provision "+cluster)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(block), nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/provisionhq/provision/bootstrap"
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
@@ -18,15 +19,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// uidTag is the network's tag that holds the cluster's UID, so that two clusters of one name are told apart.
-const uidTag = "provision.sh/uid"
-
 // Plan looks at the world and says what has to change. It changes nothing.
 func (e *Engine) Plan(ctx context.Context) (*plan.Plan, error) {
 	if err := e.prepare(ctx); err != nil {
 		return nil, err
 	}
-	return plan.Diff(e.Cluster, e.want, e.world), nil
+	p := plan.Diff(e.Cluster, e.want, e.world)
+	return p, e.refuse(p)
 }
 
 // prepare fills in what is wanted and what is there.
@@ -37,30 +36,13 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := e.checkTypes(ctx); err != nil {
 		return err
 	}
-	if err := e.look(ctx); err != nil {
+	if err := e.look(ctx, e.wanted()); err != nil {
 		return err
 	}
-	if err := e.checkOwner(); err != nil {
+	if err := e.own(ctx); err != nil {
 		return err
 	}
 	return e.ask(ctx)
-}
-
-// look lists the owner's objects.
-func (e *Engine) look(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		e.world.Networks, err = e.Provider.Networks().List(ctx, e.owner())
-		return err
-	})
-	g.Go(func() (err error) {
-		e.world.Machines, err = e.Provider.Machines().List(ctx, e.owner())
-		return err
-	})
-	if err := g.Wait(); err != nil {
-		return e.vendorError("list "+e.Cluster.Name, nil, err)
-	}
-	return nil
 }
 
 // ask asks all machines, and one of the control plane about the cluster, at once.
@@ -107,8 +89,25 @@ func (e *Engine) askHost(ctx context.Context, m providers.Machine) plan.Host {
 	if err != nil {
 		return plan.Host{Problem: firstLine(err)}
 	}
-	return plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Joined: f.Joined, Stale: stale(files, f.Files)}
+	return plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Joined: f.Joined, Stale: stale(files, f.Files), Due: due(f.Status, time.Now())}
 }
+
+// due names certificates with less than renewal left: the node agent renews them long before, so something keeps it from it.
+func due(s *templates.Status, now time.Time) []string {
+	if s == nil {
+		return nil
+	}
+	var names []string
+	for _, c := range s.Certificates {
+		if c.NotAfter.Sub(now) < renewal {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// renewal is what is left of a certificate when it should have been renewed twice over.
+const renewal = 30 * 24 * time.Hour
 
 // askKube asks the cluster's API for its nodes and add-ons. An API that does not answer is a finding and no error.
 func (e *Engine) askKube(ctx context.Context) error {
@@ -130,27 +129,6 @@ func (e *Engine) askKube(ctx context.Context) error {
 	defer e.mu.Unlock()
 	e.world.API, e.world.Nodes, e.world.Addons = true, nodes, addons
 	return nil
-}
-
-// checkOwner refuses to touch a cluster of the same name that is not the one this state is about.
-func (e *Engine) checkOwner() error {
-	for _, n := range e.world.Networks {
-		uid := n.Tags[uidTag]
-		if uid != "" && e.secrets == nil {
-			return e.lost()
-		}
-		if err := e.State.CheckUID(uid); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lost says that the cluster is there and its secrets are not.
-func (e *Engine) lost() error {
-	return diag.New(diag.StateForeign, "The cluster %q exists at the vendor, and the state at hand, %s, has none of its secrets: the SSH key that its machines let in and its certificate authorities. Nothing was touched.",
-		e.Cluster.Name, e.State.Folder()).
-		Next("Put the state that made the cluster back, or point --state-dir at it. If it is lost, the cluster can still be removed by its owner's tag:", "provision destroy "+e.Cluster.File)
 }
 
 // checkTypes finds machine types that the vendor does not have, with the line that asks for each.

@@ -1,11 +1,9 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
@@ -20,6 +18,7 @@ func Diff(c *config.Cluster, want Want, w World) *Plan {
 	for _, m := range w.Machines {
 		d.machines[m.Name] = m
 	}
+	d.keys()
 	d.network()
 	wanted := map[string]bool{}
 	for _, m := range Members(c) {
@@ -32,19 +31,6 @@ func Diff(c *config.Cluster, want Want, w World) *Plan {
 	}
 	sortChanges(d.plan.Changes)
 	return d.plan
-}
-
-// Destroy is the plan that removes all that the owner has.
-func Destroy(cluster string, networks []providers.Network, machines []providers.Machine) *Plan {
-	p := &Plan{Schema: Schema, Cluster: cluster, Changes: []Change{}}
-	for _, m := range machines {
-		p.Changes = append(p.Changes, Change{Address: addressOf(Machine, cluster, m.Name, m.Pool), Action: Delete, Kind: Machine, Name: m.Name, Reason: "destroy"})
-	}
-	for _, n := range networks {
-		p.Changes = append(p.Changes, Change{Address: "network." + n.Name, Action: Delete, Kind: Network, Name: n.Name, Reason: "destroy"})
-	}
-	sortChanges(p.Changes)
-	return p
 }
 
 type differ struct {
@@ -64,81 +50,6 @@ func (d *differ) at(keys ...string) *diag.Range {
 		}
 	}
 	return nil
-}
-
-func (d *differ) network() {
-	ch := Change{Address: "network." + NetworkName, Kind: Network, Name: NetworkName, Action: Create, Cause: d.at("network", "cluster")}
-	i := slices.IndexFunc(d.w.Networks, func(n providers.Network) bool { return n.Name == NetworkName })
-	if i < 0 {
-		ch.Reason = "not there"
-		d.add(ch)
-		return
-	}
-	have, want := d.w.Networks[i], NetworkSpec(d.c)
-	switch {
-	case have.Partial:
-		ch.Reason = "was not finished"
-		d.add(ch)
-	case want.CIDR.IsValid() && have.CIDR != want.CIDR:
-		ch.Action, ch.Reason = Replace, "its range is another"
-		ch.Fields = []Field{{"machines", have.CIDR.String(), want.CIDR.String()}}
-		ch.Cause = d.at("network.machines", "network", "cluster")
-		d.add(ch)
-	}
-}
-
-// member compares one machine that the file asks for, and its node.
-func (d *differ) member(m Member) {
-	ch := Change{Address: m.Address(Machine), Kind: Machine, Name: m.Name, Action: Create, Cause: d.cause(m, "count")}
-	have, ok := d.machines[m.Name]
-	switch {
-	case !ok:
-		ch.Reason = "not there"
-	case have.State == providers.Stopped:
-		ch.Reason = "stopped; it is started again"
-	case have.Partial:
-		ch.Reason = "was not finished"
-	default:
-		if ch.Fields = machineFields(m.MachineSpec(d.c, have.Network), have); len(ch.Fields) == 0 {
-			d.node(m)
-			return
-		}
-		ch.Action, ch.Reason, ch.Cause = Replace, "differs", d.cause(m, ch.Fields[0].Name)
-	}
-	d.add(ch)
-	if !d.want.Nodes {
-		return
-	}
-	node := Change{Address: m.Address(Node), Kind: Node, Name: m.Name, Action: Create, Reason: "follows its machine", Cause: ch.Cause}
-	if ch.Action == Replace {
-		node.Action = Replace
-	}
-	d.add(node)
-}
-
-// cause is the line of the member's pool that asked for the attribute.
-func (d *differ) cause(m Member, attr string) *diag.Range {
-	block := "pool." + m.PoolName()
-	if m.Role == templates.ControlPlane {
-		block = "control_plane"
-	}
-	return d.at(block+"."+attr, block, "cluster")
-}
-
-func machineFields(want providers.MachineSpec, have providers.Machine) []Field {
-	var fs []Field
-	diff := func(name, from, to string) {
-		if to != "" && from != to {
-			fs = append(fs, Field{name, from, to})
-		}
-	}
-	diff("machine", have.Type, want.Type)
-	diff("image", have.Image, want.Image)
-	diff("zones", have.Zone, want.Zone)
-	if want.DiskGiB != 0 {
-		diff("disk", strconv.Itoa(have.DiskGiB), strconv.Itoa(want.DiskGiB))
-	}
-	return fs
 }
 
 // node compares a node on a machine that is as it should be.
@@ -181,6 +92,9 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 	}
 	for _, f := range host.Stale {
 		ch.Fields = append(ch.Fields, Field{f, "another", "the cluster's"})
+	}
+	for _, c := range host.Due {
+		ch.Fields = append(ch.Fields, Field{"certificate " + c, "ends soon", "renewed"})
 	}
 	if len(ch.Fields) > 0 {
 		ch.Reason, ch.Cause = "differs", d.at(ch.Fields[0].Name, "cluster")
@@ -263,23 +177,6 @@ func taintFields(m Member, have KubeNode) []Field {
 	return fs
 }
 
-// gone finds machines that the file no longer asks for.
-func (d *differ) gone(wanted map[string]bool) {
-	for _, m := range d.w.Machines {
-		if wanted[m.Name] {
-			continue
-		}
-		cause := d.at("pool."+m.Pool+".count", "pool."+m.Pool, "cluster")
-		if m.Pool == ControlPlanePool {
-			cause = d.at("control_plane.count", "cluster")
-		}
-		d.add(Change{Address: addressOf(Machine, d.c.Name, m.Name, m.Pool), Action: Delete, Kind: Machine, Name: m.Name, Reason: "no longer in the file", Cause: cause})
-		if _, joined := d.w.Nodes[m.Name]; d.want.Nodes && joined {
-			d.add(Change{Address: addressOf(Node, d.c.Name, m.Name, m.Pool), Action: Delete, Kind: Node, Name: m.Name, Reason: "no longer in the file", Cause: cause})
-		}
-	}
-}
-
 func (d *differ) addons() {
 	for _, name := range slices.Sorted(maps.Keys(d.want.Addons)) {
 		ch := Change{Address: "addon." + name, Kind: Addon, Name: name, Action: Create, Reason: "not there", Cause: d.at("cluster")}
@@ -307,51 +204,10 @@ func (d *differ) hasControlPlane() bool {
 	return false
 }
 
-// addressOf gives machines that are no longer in the file the address they had.
-func addressOf(k Kind, cluster, name, pool string) string {
-	prefix := MachineName(cluster, pool, 0)
-	prefix = prefix[:len(prefix)-1]
-	if i, err := strconv.Atoi(strings.TrimPrefix(name, prefix)); err == nil && strings.HasPrefix(name, prefix) {
-		return fmt.Sprintf("%s.%s[%d]", k, pool, i)
-	}
-	return fmt.Sprintf("%s.%s[%q]", k, pool, name)
-}
-
 // short abbreviates a hash for people.
 func short(s string) string {
 	if len(s) > 12 {
 		return s[:12]
 	}
 	return s
-}
-
-var kindOrder = map[Kind]int{Network: 0, Machine: 1, Node: 2, Addon: 3}
-
-// sortChanges orders by kind, then control plane before pools, then pool, then index.
-func sortChanges(cs []Change) {
-	slices.SortStableFunc(cs, func(a, b Change) int {
-		if c := cmp.Compare(kindOrder[a.Kind], kindOrder[b.Kind]); c != 0 {
-			return c
-		}
-		pa, ia := splitAddress(a.Address)
-		pb, ib := splitAddress(b.Address)
-		if cpa, cpb := pa == ControlPlanePool, pb == ControlPlanePool; cpa != cpb {
-			if cpa {
-				return -1
-			}
-			return 1
-		}
-		if c := cmp.Compare(pa, pb); c != 0 {
-			return c
-		}
-		return cmp.Compare(ia, ib)
-	})
-}
-
-// splitAddress takes machine.workers[2] apart.
-func splitAddress(a string) (pool string, index int) {
-	_, rest, _ := strings.Cut(a, ".")
-	pool, tail, _ := strings.Cut(rest, "[")
-	index, _ = strconv.Atoi(strings.TrimSuffix(tail, "]"))
-	return pool, index
 }

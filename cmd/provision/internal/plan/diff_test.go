@@ -35,12 +35,12 @@ var want = Want{Identity: Identity{UID: "u1", Bundle: "b1"}, Agent: "a1", Addons
 // settledWorld is the world after an apply of the cluster.
 func settledWorld(t *testing.T, c *config.Cluster) World {
 	t.Helper()
-	w := World{API: true, Hosts: map[string]Host{}, Nodes: map[string]KubeNode{}, Addons: map[string]string{"coredns": "h1"}}
-	w.Networks = []providers.Network{{Meta: providers.Meta{ID: "n1", Name: NetworkName}, CIDR: netip.MustParsePrefix("10.88.0.0/24")}}
+	w := World{Keys: HaveKeys, API: true, Hosts: map[string]Host{}, Nodes: map[string]KubeNode{}, Addons: map[string]string{"coredns": "h1"}}
+	w.Networks = []providers.Network{{Meta: providers.Meta{ID: "n1", Owner: "demo", Name: NetworkName, Tags: tags(want.UID)}, CIDR: netip.MustParsePrefix("10.88.0.0/24")}}
 	machines := map[string]providers.Machine{}
 	addr := netip.MustParseAddr("10.88.0.2")
 	for _, m := range Members(c) {
-		mach := providers.Machine{Meta: providers.Meta{ID: providers.ID(m.Name), Name: m.Name}, Pool: m.PoolName(), Type: m.Pool.Machine, State: providers.Running, Private: addr}
+		mach := providers.Machine{Meta: providers.Meta{ID: providers.ID(m.Name), Owner: "demo", Name: m.Name, Tags: tags(want.UID)}, Pool: m.PoolName(), Type: m.Pool.Machine, State: providers.Running, Private: addr}
 		addr = addr.Next()
 		machines[m.Name] = mach
 		w.Machines = append(w.Machines, mach)
@@ -84,6 +84,7 @@ func TestDiff(t *testing.T) {
 		want  string
 	}{
 		{name: "nothing is there", file: demo(2), want: `create network.main
+create certificate.authorities
 create machine.control-plane[0]
 create machine.workers[0]
 create machine.workers[1]
@@ -152,7 +153,7 @@ create addon.coredns`},
 
 func TestDestroy(t *testing.T) {
 	w := settledWorld(t, demo(2))
-	got := changes(Destroy("demo", w.Networks, w.Machines))
+	got := changes(Destroy("demo", w))
 	want := "delete network.main\ndelete machine.control-plane[0]\ndelete machine.workers[0]\ndelete machine.workers[1]"
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)

@@ -61,14 +61,34 @@ func (m Member) PoolName() string {
 	return m.Pool.Name
 }
 
+// NetworkAddress is where a network stands in a plan.
+func NetworkAddress(name string) string { return string(Network) + "." + name }
+
+// MachineAddress is where a machine stands in a plan: machine.workers[2], also if the file no longer asks for it.
+func MachineAddress(cluster, name, pool string) string {
+	return addressOf(Machine, cluster, name, pool)
+}
+
 // Address is where the member stands in a plan: machine.workers[2].
-func (m Member) Address(k Kind) string { return fmt.Sprintf("%s.%s[%d]", k, m.PoolName(), m.Index) }
+func (m Member) Address(k Kind) string { return string(k) + "." + m.Place() }
+
+// Place is the member's address without a kind: workers[2].
+func (m Member) Place() string { return m.PoolName() + "[" + strconv.Itoa(m.Index) + "]" }
+
+// ControlPlaneNames are the names of the control plane's machines.
+func ControlPlaneNames(c *config.Cluster) []string {
+	var ns []string
+	for i := range c.ControlPlane.Count {
+		ns = append(ns, MachineName(c.Name, ControlPlanePool, i))
+	}
+	return ns
+}
 
 // MachineSpec is what to ask the vendor for. Keys and user are the caller's to add.
-func (m Member) MachineSpec(c *config.Cluster, network providers.ID) providers.MachineSpec {
+func (m Member) MachineSpec(c *config.Cluster, uid string, network providers.ID) providers.MachineSpec {
 	s := providers.MachineSpec{
 		Owner: providers.Owner(c.Name), Name: m.Name, Pool: m.PoolName(), Network: network,
-		Type: m.Pool.Machine, Image: m.Pool.Image, DiskGiB: m.Pool.DiskGiB, Spot: m.Pool.Spot,
+		Type: m.Pool.Machine, Image: m.Pool.Image, DiskGiB: m.Pool.DiskGiB, Spot: m.Pool.Spot, Tags: tags(uid),
 	}
 	if n := len(m.Pool.Zones); n > 0 {
 		s.Zone = m.Pool.Zones[m.Index%n]
@@ -76,14 +96,24 @@ func (m Member) MachineSpec(c *config.Cluster, network providers.ID) providers.M
 	return s
 }
 
+// UIDTag is the tag that holds the cluster's UID, so that two clusters of one name are told apart.
+const UIDTag = "provision.sh/uid"
+
+func tags(uid string) map[string]string {
+	if uid == "" {
+		return nil
+	}
+	return map[string]string{UIDTag: uid}
+}
+
 // NetworkSpec is what network to ask the vendor for.
-func NetworkSpec(c *config.Cluster) providers.NetworkSpec {
+func NetworkSpec(c *config.Cluster, uid string) providers.NetworkSpec {
 	zones := slices.Clone(c.ControlPlane.Zones)
 	for _, p := range c.Pools {
 		zones = append(zones, p.Zones...)
 	}
 	slices.Sort(zones)
-	s := providers.NetworkSpec{Owner: providers.Owner(c.Name), Name: NetworkName, CIDR: c.Network.Machines, Zones: slices.Compact(zones)}
+	s := providers.NetworkSpec{Owner: providers.Owner(c.Name), Name: NetworkName, CIDR: c.Network.Machines, Zones: slices.Compact(zones), Tags: tags(uid)}
 	for _, r := range []providers.Rule{
 		{Name: "api", Protocol: "tcp", Port: APIPort, Sources: c.Network.APIFrom},
 		{Name: "ssh", Protocol: "tcp", Port: 22, Sources: c.Network.SSHFrom},
@@ -113,15 +143,12 @@ func (m Member) NodeConfig(c *config.Cluster, id Identity, machines map[string]p
 		Pods: c.Network.Pods, Services: c.Network.Services, DNS: DNS(c), Domain: c.Network.Domain,
 		Backend: c.Network.Backend, NodeCIDR: c.Network.NodeBits, Labels: m.registered(), Taints: m.taints(),
 	}
-	for _, cp := range Members(c) {
-		if cp.Role != templates.ControlPlane {
-			continue
-		}
-		mach, ok := machines[cp.Name]
+	for _, name := range ControlPlaneNames(c) {
+		mach, ok := machines[name]
 		if !ok || !mach.Private.IsValid() {
-			return templates.Node{}, fmt.Errorf("machine %s has no address yet", cp.Name)
+			return templates.Node{}, fmt.Errorf("machine %s has no address yet", name)
 		}
-		n.Etcd = append(n.Etcd, templates.EtcdMember{Name: cp.Name, Address: mach.Private})
+		n.Etcd = append(n.Etcd, templates.EtcdMember{Name: name, Address: mach.Private})
 		n.Endpoints = append(n.Endpoints, net.JoinHostPort(mach.Private.String(), strconv.Itoa(APIPort)))
 		if mach.Public.IsValid() {
 			n.APINames = append(n.APINames, mach.Public.String())

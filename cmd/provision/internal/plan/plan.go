@@ -4,12 +4,17 @@ package plan
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 )
 
 // Schema is the version of a Plan's JSON form.
 const Schema = 1
+
+// Actions returns all actions, from the mildest to the hardest.
+func Actions() []Action { return []Action{Create, Update, Restart, Replace, Delete} }
 
 // An Action is what a change does to its object.
 type Action string
@@ -28,10 +33,15 @@ type Kind string
 
 // The kinds.
 const (
-	Network Kind = "network"
-	Machine Kind = "machine"
-	Node    Kind = "node"
-	Addon   Kind = "addon"
+	Network     Kind = "network"
+	Certificate Kind = "certificate" // what makes its holder the cluster's owner: authorities and keys
+	Machine     Kind = "machine"
+	Etcd        Kind = "etcd" // a member of the cluster's etcd
+	Node        Kind = "node"
+	Addon       Kind = "addon"
+	Balancer    Kind = "balancer"
+	Volume      Kind = "volume"
+	Snapshot    Kind = "snapshot"
 )
 
 // A Plan is what has to change so that the world is as the file says, in the order of addresses.
@@ -39,6 +49,8 @@ type Plan struct {
 	Schema  int      `json:"schema"`
 	Cluster string   `json:"cluster"`
 	Changes []Change `json:"changes"`
+	LeftOut int      `json:"left_out,omitempty"` // changes that Only took out
+	Kept    []string `json:"kept,omitempty"`     // addresses of what a destroy leaves, as it was told to
 }
 
 // A Change is one thing that a plan does.
@@ -48,6 +60,7 @@ type Change struct {
 	Kind    Kind        `json:"kind"`
 	Name    string      `json:"name"`             // the object's own name: demo-workers-2
 	Reason  string      `json:"reason"`           // why, in a few words
+	Drift   bool        `json:"drift,omitempty"`  // the file asks for what was there before: somebody else changed it since
 	Fields  []Field     `json:"fields,omitempty"` // what differs
 	Cause   *diag.Range `json:"cause,omitempty"`  // the line that asked
 }
@@ -63,34 +76,34 @@ type Field struct {
 func (p *Plan) Empty() bool { return len(p.Changes) == 0 }
 
 // Count returns how many changes have one of the actions.
-func (p *Plan) Count(actions ...Action) int {
-	n := 0
-	for _, c := range p.Changes {
-		for _, a := range actions {
-			if c.Action == a {
-				n++
-			}
-		}
-	}
-	return n
-}
+func (p *Plan) Count(actions ...Action) int { return len(p.With(actions...)) }
 
-// Find returns the change of an address.
-func (p *Plan) Find(address string) (Change, bool) {
+// With returns the changes that have one of the actions.
+func (p *Plan) With(actions ...Action) []Change {
+	var cs []Change
 	for _, c := range p.Changes {
-		if c.Address == address {
-			return c, true
+		if slices.Contains(actions, c.Action) {
+			cs = append(cs, c)
 		}
 	}
-	return Change{}, false
+	return cs
 }
 
 // Summary counts the changes in one line.
 func (p *Plan) Summary() string {
-	if p.Empty() {
+	switch {
+	case p.Empty() && p.LeftOut > 0:
+		return fmt.Sprintf("No changes among those named; %d others are left out.", p.LeftOut)
+	case p.Empty():
 		return "No changes. The cluster is as the file says."
 	}
-	change := p.Count(Update, Restart)
-	return fmt.Sprintf("Plan: %d to create, %d to change, %d to replace, %d to delete.",
-		p.Count(Create), change, p.Count(Replace), p.Count(Delete))
+	s := fmt.Sprintf("Plan: %d to create, %d to change, %d to replace, %d to delete.",
+		p.Count(Create), p.Count(Update, Restart), p.Count(Replace), p.Count(Delete))
+	if p.LeftOut > 0 {
+		s += fmt.Sprintf(" %d others are left out.", p.LeftOut)
+	}
+	if len(p.Kept) > 0 {
+		s += fmt.Sprintf(" Kept: %s.", strings.Join(p.Kept, ", "))
+	}
+	return s
 }

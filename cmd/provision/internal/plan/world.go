@@ -7,13 +7,39 @@ import (
 
 // A World is what is there, as the vendor, the machines and the cluster's API told it.
 type World struct {
-	Networks []providers.Network
-	Machines []providers.Machine
-	Hosts    map[string]Host     // by machine name; a machine without SSH has none
-	API      bool                // the cluster's API answered, so Nodes and Addons are true
-	Nodes    map[string]KubeNode // by node name
-	Addons   map[string]string   // add-on name to the hash of what was applied
+	Networks  []providers.Network
+	Machines  []providers.Machine
+	Balancers []providers.LoadBalancer
+	Volumes   []providers.Volume
+	Snapshots []providers.Snapshot
+
+	// Known is what the journal says was made and not removed since, by address. It tells what somebody else changed from
+	// what the file changed, and nothing more: without it the same is done.
+	Known map[string]Known
+
+	Keys   Keys                // whether the cluster's secrets are at hand
+	Hosts  map[string]Host     // by machine name; a machine without SSH has none
+	API    bool                // the cluster's API answered, so Nodes and Addons are true
+	Nodes  map[string]KubeNode // by node name
+	Addons map[string]string   // add-on name to the hash of what was applied
 }
+
+// Known is what the journal says of one object.
+type Known struct {
+	ID      providers.ID
+	Network *providers.NetworkSpec // what it was asked to be
+	Machine *providers.MachineSpec
+}
+
+// Keys says whether the secrets that make their holder the cluster's owner are at hand.
+type Keys string
+
+// The values of Keys.
+const (
+	NoKeys      Keys = ""          // there are none yet: the cluster is new
+	HaveKeys    Keys = "have"      // they are in the state
+	RecoverKeys Keys = "recovered" // they were read back from the cluster, and are to be saved
+)
 
 // A Host is what a machine said over SSH.
 type Host struct {
@@ -23,6 +49,7 @@ type Host struct {
 	Running bool            // the node agent runs
 	Joined  bool            // its kubelet has been let in by the cluster
 	Stale   []string        // secret files that differ from what they should be
+	Due     []string        // certificates that its node agent should have renewed and did not
 }
 
 // A KubeNode is a node as Kubernetes' API has it.

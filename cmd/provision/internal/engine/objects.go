@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"github.com/provisionhq/provision/providers"
+)
+
+// vendor makes one call that changes something at the vendor: the intent is on disk before, it has a deadline, and it tells
+// every few seconds what it waits for.
+func (e *Engine) vendor(ctx context.Context, c plan.Change, what string, call func(context.Context) error) error {
+	if err := e.intent(c); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(e.observed(ctx, c.Address), callTimeout)
+	defer cancel()
+	defer e.waiting(c.Address, "the vendor is to "+what, callTimeout)()
+	return call(ctx)
+}
+
+// waiting tells now and then what a step waits for, until what it returns is called.
+func (e *Engine) waiting(address, what string, limit time.Duration) (stop func()) {
+	done, start := make(chan struct{}), time.Now()
+	timer := time.AfterFunc(beat, func() {
+		tick := time.NewTicker(beat)
+		defer tick.Stop()
+		for {
+			e.Events(ui.Event{Type: ui.Progress, Address: address, Text: fmt.Sprintf("%s: %v of at most %v", what, time.Since(start).Round(time.Second), limit)})
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() {
+		timer.Stop()
+		close(done)
+	}
+}
+
+func (e *Engine) createNetwork(ctx context.Context, c plan.Change) error {
+	spec := plan.NetworkSpec(e.Cluster, e.want.UID)
+	var n providers.Network
+	err := e.vendor(ctx, c, "create it", func(ctx context.Context) (err error) {
+		n, err = e.Provider.Networks().Create(ctx, spec)
+		return err
+	})
+	if err != nil && providers.KindOf(err) != providers.Exists {
+		return err
+	}
+	e.setNetwork(n)
+	return e.made(c, entry{ID: n.ID, Network: &spec}, n.CIDR.String())
+}
+
+func (e *Engine) updateNetwork(ctx context.Context, c plan.Change) error {
+	have, ok := e.network(c.Name)
+	if !ok {
+		return fmt.Errorf("network %s is not there: %w", c.Name, providers.NotFound)
+	}
+	spec := plan.NetworkSpec(e.Cluster, e.want.UID)
+	asked := spec
+	asked.Tags = merged(have.Tags, spec.Tags)
+	for _, z := range have.Zones { // machines may still be in it
+		if !slices.Contains(asked.Zones, z) {
+			asked.Zones = append(slices.Clone(asked.Zones), z)
+		}
+	}
+	var n providers.Network
+	err := e.vendor(ctx, c, "change it", func(ctx context.Context) (err error) {
+		n, err = e.Provider.Networks().Update(ctx, have.ID, asked)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.setNetwork(n)
+	return e.made(c, entry{ID: n.ID, Network: &spec}, "changed")
+}
+
+func (e *Engine) deleteNetwork(ctx context.Context, c plan.Change) error {
+	n, ok := e.network(c.Name)
+	if !ok {
+		return nil
+	}
+	if err := e.vendor(ctx, c, "delete it", func(ctx context.Context) error { return e.Provider.Networks().Delete(ctx, n.ID) }); err != nil {
+		return err
+	}
+	return e.removed(c, n.ID)
+}
+
+// merged are the tags that are there with those that are wanted: the others are somebody else's and stay.
+func merged(have, want map[string]string) map[string]string {
+	all := maps.Clone(have)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, want)
+	return all
+}
+
+func (e *Engine) createMachine(ctx context.Context, c plan.Change) error {
+	m, ok := e.member(c.Address)
+	if !ok {
+		return fmt.Errorf("%s is not in the file", c.Address)
+	}
+	spec := m.MachineSpec(e.Cluster, e.want.UID, e.networkID())
+	asked := spec
+	asked.AuthorizedKeys = []string{e.secrets.public}
+	var o providers.Machine
+	err := e.vendor(ctx, c, "create it", func(ctx context.Context) (err error) {
+		o, err = e.Provider.Machines().Create(ctx, asked)
+		return err
+	})
+	if err != nil && providers.KindOf(err) != providers.Exists {
+		return err
+	}
+	e.hangUp(o.Name)
+	e.setMachine(o)
+	return e.made(c, entry{ID: o.ID, Machine: &spec}, fmt.Sprintf("%s %s", o.Type, o.Private))
+}
+
+func (e *Engine) updateMachine(ctx context.Context, c plan.Change) error {
+	m, ok := e.member(c.Address)
+	have, there := e.machine(c.Name)
+	if !ok || !there {
+		return fmt.Errorf("machine %s is not there: %w", c.Name, providers.NotFound)
+	}
+	spec := m.MachineSpec(e.Cluster, e.want.UID, have.Network)
+	asked := spec
+	asked.Tags = merged(have.Tags, spec.Tags)
+	var o providers.Machine
+	err := e.vendor(ctx, c, "change it", func(ctx context.Context) (err error) {
+		o, err = e.Provider.Machines().Update(ctx, have.ID, asked)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.setMachine(o)
+	return e.made(c, entry{ID: o.ID, Machine: &spec}, "changed")
+}
+
+func (e *Engine) deleteMachine(ctx context.Context, c plan.Change) error {
+	m, ok := e.machine(c.Name)
+	if !ok {
+		return nil
+	}
+	e.hangUp(c.Name)
+	if err := e.vendor(ctx, c, "delete it", func(ctx context.Context) error { return e.Provider.Machines().Delete(ctx, m.ID) }); err != nil {
+		return err
+	}
+	return e.removed(c, m.ID)
+}
+
+// network returns the network of that name.
+func (e *Engine) network(name string) (providers.Network, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, n := range e.world.Networks {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return providers.Network{}, false
+}

@@ -1,0 +1,45 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+)
+
+// refuse names changes that nothing can make to a living cluster: the ranges that its addresses are from.
+func (e *Engine) refuse(p *plan.Plan) error {
+	var ds diag.Diagnostics
+	seen := map[string]bool{}
+	for _, c := range p.Changes {
+		for _, f := range c.Fields {
+			if seen[f.Name] || !e.fixed(c, f) {
+				continue
+			}
+			seen[f.Name] = true
+			at := e.Cluster.Ranges["cluster"]
+			for _, k := range []string{f.Name, "network." + f.Name, "network"} {
+				if r, ok := e.Cluster.Ranges[k]; ok {
+					at = r
+					break
+				}
+			}
+			ds = append(ds, diag.New(diag.FixedForLife, "The cluster was made with %s = %s, which is in the addresses of everything in it; the file now says %s. Nothing was changed.",
+				strings.TrimPrefix(f.Name, "network."), f.From, f.To).At(&at, "network").
+				Next(fmt.Sprintf("Put %s back, or make a second cluster with the new value, move what runs here, and destroy this one.", f.From)))
+		}
+	}
+	return ds.Err()
+}
+
+// fixed says whether a field stays as it is as long as the cluster lives.
+func (e *Engine) fixed(c plan.Change, f plan.Field) bool {
+	switch c.Kind {
+	case plan.Network:
+		return c.Action == plan.Replace && len(e.world.Machines) > 0
+	case plan.Node:
+		return f.Name == "network.pods" || f.Name == "network.services" || f.Name == "network.node_bits" || f.Name == "network.domain"
+	}
+	return false
+}
