@@ -17,7 +17,6 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/cmd/provision/internal/state"
 	"github.com/provisionhq/provision/providers"
-	"github.com/provisionhq/provision/providers/all"
 	"github.com/spf13/cobra"
 )
 
@@ -39,6 +38,7 @@ type app struct {
 	environ []string
 	start   time.Time // of the command
 	flags   flags
+	opened  []providers.Provider
 }
 
 // flags are those that several verbs share.
@@ -70,6 +70,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	defer a.close()
 	err := root.ExecuteContext(ctx)
 	var exit exitError
 	if err == nil {
@@ -184,26 +185,6 @@ func (a *app) load(file string) (*config.Cluster, error) {
 	return c, nil
 }
 
-// provider opens the vendor that the file names.
-func (a *app) provider(c *config.Cluster) (providers.Provider, error) {
-	p, err := all.Open(c.Provider.Name, c.Provider.Attributes)
-	if err == nil {
-		return p, nil
-	}
-	if errors.Is(err, providers.NotFound) {
-		var known []string
-		for _, v := range all.Vendors() {
-			known = append(known, v.Name)
-		}
-		return nil, config.UnknownProvider(c, known)
-	}
-	var unknown *all.UnknownAttributeError
-	if errors.As(err, &unknown) {
-		return nil, config.UnknownProviderAttribute(c, unknown.Attribute, unknown.Known)
-	}
-	return nil, diag.Wrap(err, diag.KindID(string(providers.KindOf(err))), "%s.", sentence(err.Error())).At(&c.Provider.Range, "provider "+c.Provider.Name)
-}
-
 // session is a loaded file with its vendor, state and engine.
 type session struct {
 	cluster  *config.Cluster
@@ -223,7 +204,7 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.provider(c)
+	p, err := a.provider(ctx, c)
 	if err != nil {
 		return nil, err
 	}

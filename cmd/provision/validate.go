@@ -17,7 +17,7 @@ func (a *app) validateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		p, err := a.provider(cl)
+		p, err := a.provider(ctx, cl)
 		if err != nil {
 			return err
 		}

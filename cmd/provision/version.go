@@ -6,7 +6,6 @@ import (
 
 	"github.com/provisionhq/provision/bootstrap/bundle"
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
-	"github.com/provisionhq/provision/providers/all"
 	"github.com/spf13/cobra"
 )
 
@@ -39,29 +38,6 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&a.flags.json, "json", false, "write JSON")
 	c.Flags().StringVar(&a.flags.bundle, "bundle", "", "path of the bundle (default: beside the program)")
-	return c
-}
-
-func (a *app) providersCommand() *cobra.Command {
-	c := &cobra.Command{Use: "providers", Short: "List the vendors that a file may name", Args: cobra.NoArgs}
-	c.RunE = func(*cobra.Command, []string) error {
-		type row struct {
-			Name    string `json:"name"`
-			Summary string `json:"summary"`
-		}
-		var rows []row
-		for _, v := range all.Vendors() {
-			rows = append(rows, row{v.Name, v.Summary})
-		}
-		if a.flags.json {
-			return a.printJSON(rows)
-		}
-		for _, r := range rows {
-			fmt.Fprintf(a.out, "%-8s %s\n", r.Name, r.Summary)
-		}
-		return nil
-	}
-	c.Flags().BoolVar(&a.flags.json, "json", false, "write JSON")
 	return c
 }
 

@@ -1,10 +1,8 @@
-// Package all is the table of the vendors that are built in.
+// Package all is the table of the vendors that are built in, and the way to those that are programs.
 package all
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
@@ -43,50 +41,12 @@ func Open(name string, attributes map[string]any) (providers.Provider, error) {
 // A program that can make such machines calls it before anything else.
 func Machine(args []string) (ran bool, code int) { return local.Machine(args) }
 
-// An UnknownAttributeError says that a vendor's block has an attribute that the vendor does not know. It wraps
-// providers.Invalid.
-type UnknownAttributeError struct {
-	Vendor, Attribute string
-	Known             []string
-}
-
-// Error names the attribute.
-func (e *UnknownAttributeError) Error() string {
-	return fmt.Sprintf("provider %s: it has no attribute %q", e.Vendor, e.Attribute)
-}
-
-// Unwrap returns providers.Invalid.
-func (e *UnknownAttributeError) Unwrap() error { return providers.Invalid }
-
-// known refuses attributes that the vendor does not have.
-func known(vendor string, attributes map[string]any, names ...string) error {
-	for _, a := range slices.Sorted(maps.Keys(attributes)) {
-		if !slices.Contains(names, a) {
-			return &UnknownAttributeError{vendor, a, names}
-		}
-	}
-	return nil
-}
-
-// text returns a string attribute; an error that wraps providers.Invalid if it is of another type.
-func text(vendor string, attributes map[string]any, name string) (string, error) {
-	v, ok := attributes[name]
-	if !ok {
-		return "", nil
-	}
-	s, ok := v.(string)
-	if !ok {
-		return "", fmt.Errorf("provider %s: %w: %s must be a string", vendor, providers.Invalid, name)
-	}
-	return s, nil
-}
-
 // openLocal knows the attribute folder: where machines are kept.
 func openLocal(attributes map[string]any) (providers.Provider, error) {
-	if err := known("local", attributes, "folder"); err != nil {
+	if err := providers.KnownAttributes("local", attributes, "folder"); err != nil {
 		return nil, err
 	}
-	folder, err := text("local", attributes, "folder")
+	folder, err := providers.TextAttribute("local", attributes, "folder")
 	if err != nil {
 		return nil, err
 	}
@@ -95,14 +55,14 @@ func openLocal(attributes map[string]any) (providers.Provider, error) {
 
 // openFake knows the attributes path, the file that the objects are in, and options, how the vendor behaves, as JSON.
 func openFake(attributes map[string]any) (providers.Provider, error) {
-	if err := known("fake", attributes, "path", "options"); err != nil {
+	if err := providers.KnownAttributes("fake", attributes, "path", "options"); err != nil {
 		return nil, err
 	}
-	path, err := text("fake", attributes, "path")
+	path, err := providers.TextAttribute("fake", attributes, "path")
 	if err != nil {
 		return nil, err
 	}
-	options, err := text("fake", attributes, "options")
+	options, err := providers.TextAttribute("fake", attributes, "options")
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"sync"
-	"syscall"
 
 	"github.com/provisionhq/provision/providers"
 )
@@ -60,7 +59,9 @@ func (d *Death) pass() {
 		panic(err)
 	}
 	if n := int(info.Size()); d.Place > 0 && (n == d.Place || d.Every && n > d.Place) {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		if p, err := os.FindProcess(os.Getpid()); err == nil {
+			_ = p.Kill()
+		}
 		select {}
 	}
 }

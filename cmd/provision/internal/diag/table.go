@@ -80,6 +80,14 @@ const (
 	Unsupported        ID = "unsupported"
 	AddressRangeInUse  ID = "address-range-in-use"
 
+	PluginUntrusted ID = "plugin-untrusted"
+	PluginChanged   ID = "plugin-changed"
+	PluginUnsafe    ID = "plugin-unsafe"
+	PluginUnfit     ID = "plugin-unfit"
+	PluginDied      ID = "plugin-died"
+	PluginHung      ID = "plugin-hung"
+	PluginBug       ID = "plugin-bug"
+
 	NotRoot              ID = "not-root"
 	KernelFeatureMissing ID = "kernel-feature-missing"
 	ToolMissing          ID = "tool-missing"
@@ -176,6 +184,14 @@ var table = []Entry{
 	{VendorNotAnswering, "Vendor not answering", ExitFailed},
 	{Unsupported, "Not supported by the vendor", ExitRefused},
 	{AddressRangeInUse, "Address range is in use", ExitRefused},
+
+	{PluginUntrusted, "Plug-in not trusted", ExitRefused},
+	{PluginChanged, "Plug-in has changed", ExitRefused},
+	{PluginUnsafe, "Plug-in can be changed by others", ExitRefused},
+	{PluginUnfit, "Plug-in does not fit", ExitRefused},
+	{PluginDied, "Plug-in died", ExitFailed},
+	{PluginHung, "Plug-in does not answer", ExitFailed},
+	{PluginBug, "Plug-in answered wrongly", ExitFailed},
 
 	{NotRoot, "Root is needed", ExitFailed},
 	{KernelFeatureMissing, "Kernel feature missing", ExitFailed},
