@@ -181,10 +181,11 @@ func (e *Engine) fromBundle(err error) (diag.Diagnostic, bool) {
 		Next("Make the bundle anew, or copy it again, and compare its SHA-256:", "make bundle"), true
 }
 
-// vendorError explains an error of a vendor that is not a step's.
+// vendorError explains an error of a vendor that is not a step's. One that knows its diagnostic is left alone.
 func (e *Engine) vendorError(what string, at *diag.Range, err error) error {
 	kind := providers.KindOf(err)
-	if kind == "" {
+	var coded diag.Coded
+	if kind == "" || errors.As(err, &coded) {
 		return err
 	}
 	return diag.Wrap(err, diag.KindID(string(kind)), "%s: %s.", upper(what), err).At(at, "")
