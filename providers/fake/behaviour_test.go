@@ -42,7 +42,7 @@ func TestParse(t *testing.T) {
 		"faults": [{"noun": "machine", "verb": "create", "name": "demo-cp-0", "nth": 2, "times": -1, "error": "capacity", "retry_after": "3s"},
 			{"error": "unavailable", "partial": 2, "verb": "delete"}, {"error": "throttled", "after": true, "rate": 0.3}],
 		"lag": "2s",
-		"limits": [{"verb": "create", "per_second": 2.5, "burst": 5}],
+		"limits": [{"verbs": ["create"], "per_second": 2.5, "burst": 5}],
 		"seed": 7,
 		"lacks": ["snapshot", "udp"]
 	}`))
@@ -57,7 +57,7 @@ func TestParse(t *testing.T) {
 			{Error: providers.Unavailable, Partial: 2, Verb: "delete"},
 			{Error: providers.Throttled, After: true, Rate: 0.3},
 		},
-		Limits: []fake.Limit{{Verb: providers.CreateVerb, PerSecond: 2.5, Burst: 5}},
+		Limits: []fake.Limit{{Verbs: []providers.Verb{"create"}, PerSecond: 2.5, Burst: 5}},
 		Seed:   7,
 		Lag:    fake.Duration(2 * time.Second),
 		Lacks:  []string{"snapshot", "udp"},
@@ -92,7 +92,8 @@ func TestParseRefuses(t *testing.T) {
 		{`{"faults": [{"error": "quota", "partial": 1, "verb": "list"}]}`, "sub-calls"},
 		{`{"faults": [{"error": "quota", "rate": 1.5}]}`, "no probability"},
 		{`{"limits": [{"per_second": 1}]}`, "limit 0: 1 per second, 0 at once"},
-		{`{"limits": [{"verb": "fly", "per_second": 1, "burst": 1}]}`, "there is no call"},
+		{`{"limits": [{"verbs": ["fly"], "per_second": 1, "burst": 1}]}`, "there is no call"},
+		{`{"limits": [{"nouns": ["planet"], "per_second": 1, "burst": 1}]}`, "planet"},
 		{`{"colour": "red"}`, "colour"},
 		{`{} {}`, "more than one"},
 	} {

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,20 +12,28 @@ import (
 // A Limit is how often the vendor lets calls be made that it matches, as a bucket of tokens: each call takes one, and one
 // that finds none returns Throttled with the time until there is one. A call that several match needs a token of each.
 type Limit struct {
-	Noun      providers.Noun `json:"noun,omitempty"` // empty: any
-	Verb      providers.Verb `json:"verb,omitempty"` // empty: any
-	PerSecond float64        `json:"per_second"`     // tokens that come back
-	Burst     int            `json:"burst"`          // tokens that there are at most, and at first
+	Nouns     []providers.Noun `json:"nouns,omitempty"` // empty: any
+	Verbs     []providers.Verb `json:"verbs,omitempty"` // empty: any
+	PerSecond float64          `json:"per_second"`      // tokens that come back
+	Burst     int              `json:"burst"`           // tokens that there are at most, and at first
 }
 
 func (l Limit) matches(c providers.Call) bool {
-	return (l.Noun == "" || l.Noun == c.Noun) && (l.Verb == "" || l.Verb == c.Verb)
+	return (len(l.Nouns) == 0 || slices.Contains(l.Nouns, c.Noun)) && (len(l.Verbs) == 0 || slices.Contains(l.Verbs, c.Verb))
 }
 
 func (l Limit) validate() error {
+	for _, n := range l.Nouns {
+		if n.Verbs() == nil {
+			return fmt.Errorf("there is no kind %q", n)
+		}
+	}
+	for _, v := range l.Verbs {
+		if v == "" || !meaningful("", v) {
+			return fmt.Errorf("there is no call %q", v)
+		}
+	}
 	switch {
-	case !meaningful(l.Noun, l.Verb):
-		return fmt.Errorf("there is no call %q of %q", l.Verb, l.Noun)
 	case l.PerSecond <= 0 || l.Burst < 1:
 		return fmt.Errorf("%v per second, %d at once: both must be more than 0", l.PerSecond, l.Burst)
 	}

@@ -68,8 +68,8 @@ func TestLostAnswers(t *testing.T) {
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := fake.New(fake.Options{Limits: []fake.Limit{
-			{Verb: providers.GetVerb, PerSecond: 2, Burst: 3},
-			{Noun: providers.NetworkNoun, PerSecond: 1, Burst: 5},
+			{Verbs: []providers.Verb{providers.GetVerb}, PerSecond: 2, Burst: 3},
+			{Nouns: []providers.Noun{providers.NetworkNoun}, PerSecond: 1, Burst: 5},
 		}})
 		get := func(want providers.Kind, after time.Duration) {
 			t.Helper()

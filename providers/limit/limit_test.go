@@ -35,11 +35,11 @@ func TestRates(t *testing.T) {
 		{"none", nil, get, 0},
 		{"any call", []limit.Rate{{PerSecond: 2}}, get, 5 * time.Second},
 		{"a burst first", []limit.Rate{{PerSecond: 1, Burst: 6}}, get, 5 * time.Second},
-		{"its noun", []limit.Rate{{Noun: providers.NetworkNoun, PerSecond: 1}}, get, 10 * time.Second},
-		{"another noun", []limit.Rate{{Noun: providers.NetworkNoun, PerSecond: 1}}, list, 0},
-		{"its verb", []limit.Rate{{Verb: providers.ListVerb, PerSecond: 1}}, list, 10 * time.Second},
-		{"another verb", []limit.Rate{{Verb: providers.ListVerb, PerSecond: 1}}, get, 0},
-		{"the slower of two", []limit.Rate{{PerSecond: 10}, {Verb: providers.GetVerb, PerSecond: 1}}, get, 10 * time.Second},
+		{"its noun", []limit.Rate{{Nouns: []providers.Noun{providers.NetworkNoun}, PerSecond: 1}}, get, 10 * time.Second},
+		{"another noun", []limit.Rate{{Nouns: []providers.Noun{providers.NetworkNoun}, PerSecond: 1}}, list, 0},
+		{"its verb", []limit.Rate{{Verbs: []providers.Verb{providers.ListVerb}, PerSecond: 1}}, list, 10 * time.Second},
+		{"another verb", []limit.Rate{{Verbs: []providers.Verb{providers.ListVerb}, PerSecond: 1}}, get, 0},
+		{"the slower of two", []limit.Rate{{PerSecond: 10}, {Verbs: []providers.Verb{providers.GetVerb}, PerSecond: 1}}, get, 10 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
