@@ -18,9 +18,10 @@ import (
 type Process struct {
 	Name string // also of its log file
 	Path string
-	Args []string // without the program's name
-	Once []string // further arguments that matter when a node is new: a change of theirs restarts nothing
-	Env  []string // beyond PATH and HOME
+	Args []string        // without the program's name
+	Once []string        // further arguments that matter when a node is new: a change of theirs restarts nothing
+	Late func() []string // nil, or more of Once, asked for when it starts
+	Env  []string        // beyond PATH and HOME
 
 	Dirs  []Dir            // are made before it starts
 	Files []templates.File // are written before it starts
@@ -54,8 +55,32 @@ func (p Process) Hash() string {
 
 // A Setting is what all components of one node are made from.
 type Setting struct {
-	Node templates.Node
-	Bin  string // folder of the bundle's programs
+	Node   templates.Node
+	Bin    string // folder of the bundle's programs
+	Member Member
+}
+
+// A Member is what is known, while a control-plane node runs, about its member of etcd. The functions may be nil. They are
+// called often and are cheap.
+type Member struct {
+	Hold  func() string   // why it must not start; "" if it may
+	Args  func() []string // what it needs if it starts now
+	Serve func() string   // why no API server can use it yet; "" if one can
+}
+
+// All returns a gate that opens when all of them are open. nil is an open gate.
+func All(gates ...func() string) func() string {
+	return func() string {
+		for _, g := range gates {
+			if g == nil {
+				continue
+			}
+			if wait := g(); wait != "" {
+				return wait
+			}
+		}
+		return ""
+	}
 }
 
 // Program returns the path of one of the bundle's programs.

@@ -27,6 +27,7 @@ import (
 	"github.com/provisionhq/provision/nodeagent/api"
 	"github.com/provisionhq/provision/nodeagent/approver"
 	"github.com/provisionhq/provision/nodeagent/balancer"
+	"github.com/provisionhq/provision/nodeagent/member"
 	"github.com/provisionhq/provision/nodeagent/supervisor"
 	"github.com/provisionhq/provision/templates"
 )
@@ -45,6 +46,7 @@ type agent struct {
 	host     host
 	sup      *supervisor.Supervisor
 	balancer *balancer.Balancer
+	keeper   *member.Keeper
 	reload   chan chan error
 
 	mu       sync.Mutex
@@ -85,6 +87,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("listen for the node's API connections: %w", err)
 	}
+	a.keeper = member.New(member.Options{Connect: etcdClients(), Log: log, Changed: a.notify})
 	a.balancer = balancer.New(balancer.Options{Probe: (&prober{known: map[string]func(context.Context) error{}}).probe, Log: log})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -92,6 +95,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 	defer all.Wait()
 	all.Go(func() { sup.RotateLogs(ctx) })
 	all.Go(func() { _ = a.balancer.Serve(ctx, local) })
+	all.Go(func() { a.keeper.Run(ctx) })
 	all.Go(func() { a.loop(ctx) })
 	err = a.serve(ctx, cancel)
 	cancel()
@@ -194,13 +198,16 @@ func (a *agent) start(ctx context.Context, node templates.Node, dir string, m *b
 		return err
 	}
 	f := fleet{
-		Setting: controlplane.Setting{Node: node, Bin: dir + "/bin"},
-		host:    a.host, pause: pause, keep: keep, images: a.missingImages,
+		Setting: controlplane.Setting{Node: node, Bin: dir + "/bin", Member: controlplane.Member{
+			Hold: a.keeper.Hold, Args: a.keeper.Args, Serve: a.keeper.Serve,
+		}},
+		host: a.host, pause: pause, keep: keep, images: a.missingImages,
 	}
 	specs, err := f.processes()
 	if err != nil {
 		return err
 	}
+	a.keeper.Configure(ctx, node)
 	self := netip.AddrPortFrom(node.Address, templates.APIPort).String()
 	a.balancer.Set(ctx, node.Endpoints, self)
 	a.work(ctx, node, dir, m)
@@ -287,7 +294,16 @@ func (a *agent) approve(ctx context.Context, node templates.Node) {
 		a.log.Error("cannot approve certificates", "err", err)
 		return
 	}
-	(&approver.Approver{API: client, Log: a.log, Forbidden: approver.Ranges{node.Pods, node.Services}}).Run(ctx)
+	(&approver.Approver{API: client, Log: a.log, Forbidden: forbidden(node)}).Run(ctx)
+}
+
+// forbidden are addresses that are no machine's own.
+func forbidden(n templates.Node) approver.Ranges {
+	list := approver.Ranges{n.Pods, n.Services}
+	if n.VIP.IsValid() {
+		list = append(list, netip.PrefixFrom(n.VIP, n.VIP.BitLen()))
+	}
+	return list
 }
 
 // await returns when a process is ready, or ctx ends.
@@ -317,7 +333,6 @@ func (a *agent) problem(about string, err error) {
 // update changes what Status says, and tells everybody if it did.
 func (a *agent) update(f func()) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	type view struct {
 		images                imageState
 		pod, joined, problems string
@@ -325,10 +340,19 @@ func (a *agent) update(f func()) {
 	look := func() view { return view{a.images, a.pod, a.joined, strings.Join(sorted(a.problems), "\n")} }
 	before := look()
 	f()
-	if look() != before {
-		close(a.changed)
-		a.changed = make(chan struct{})
+	changed := look() != before
+	a.mu.Unlock()
+	if changed {
+		a.notify()
 	}
+}
+
+// notify tells everybody who watches the status that it may be another.
+func (a *agent) notify() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.changed)
+	a.changed = make(chan struct{})
 }
 
 // sorted returns the problems in an order that stays.

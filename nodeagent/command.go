@@ -26,6 +26,13 @@ Commands:
   status [--json] [--wait ready|api|runtime|NAME,… [--timeout 60s]]
   logs NAME [-n LINES] [-f]
   restart NAME              restart one process, or node-agent itself, which leaves the processes alone
+  etcd members [--json]     show the members of etcd
+  etcd add NAME ADDRESS | promote NAME [--timeout 2m] | remove NAME | update NAME ADDRESS | move-leader [--from NAME] [--to NAME]
+  etcd snapshot [--keep 5]  copy etcd's data to /var/lib/provision/snapshots
+  etcd defrag               give back what the member's file does not use
+  etcd wipe                 put the data of a member aside that was removed from the cluster
+  etcd restore [--snapshot FILE] --lose-what-only-others-hold
+                            make this node's member a cluster of one, when the quorum is lost for good
   reset                     stop everything, and remove all that provision put on this machine
   version
 `
@@ -85,6 +92,8 @@ func dispatch(ctx context.Context, args []string, in io.Reader, out, errOut io.W
 	case "restart":
 		err := parse(f, args[1:], 1)
 		return then(err, func() error { return tell(ctx, http.MethodPost, "/restart/"+f.Arg(0)) })
+	case "etcd":
+		return runEtcd(ctx, args[1:], out, errOut)
 	case "reset":
 		return then(parse(f, args[1:], 0), func() error { return reset(ctx, errOut) })
 	case "version", "--version":

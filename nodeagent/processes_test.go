@@ -89,9 +89,46 @@ func TestProcessesOfThree(t *testing.T) {
 			t.Errorf("%s does not elect: %v", name, three[name].Args)
 		}
 	}
-	want := "--initial-cluster=demo-cp-0=https://10.0.0.1:2380,demo-cp-1=https://10.0.0.2:2380,demo-cp-2=https://10.0.0.3:2380"
-	if !slices.Contains(three["etcd"].Once, want) {
-		t.Errorf("etcd is given %v, want %s", three["etcd"].Once, want)
+}
+
+// restarts returns the processes that a change of the node's file would restart.
+func restarts(t *testing.T, before, after templates.Node) []string {
+	t.Helper()
+	was, is := processesOf(t, before, host{}), processesOf(t, after, host{})
+	var names []string
+	for name := range was {
+		if was[name].Hash() != is[name].Hash() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TestWhatRestarts holds what templates.Node says of a change of each field.
+func TestWhatRestarts(t *testing.T) {
+	three := testNode(templates.ControlPlane, 3)
+	for name, c := range map[string]struct {
+		from   int
+		change func(*templates.Node)
+		want   string
+	}{
+		"one member more":    {3, func(n *templates.Node) { n.Etcd = append(n.Etcd, templates.EtcdMember{Name: "x", Address: n.DNS}) }, ""},
+		"member elsewhere":   {3, func(n *templates.Node) { n.Etcd[1].Address = n.DNS }, ""},
+		"three to two":       {3, func(n *templates.Node) { n.Etcd = n.Etcd[:2] }, ""},
+		"endpoints":          {3, func(n *templates.Node) { n.Endpoints = []string{"10.0.0.9:6443"} }, ""},
+		"names, VIP":         {3, func(n *templates.Node) { n.APINames, n.VIP, n.VIPInterface = []string{"a.example"}, n.DNS, "eth1" }, ""},
+		"one to three":       {1, func(n *templates.Node) { n.Etcd = three.Etcd }, "etcd kube-controller-manager kube-scheduler"},
+		"three to one":       {3, func(n *templates.Node) { n.Etcd = n.Etcd[:1] }, "etcd kube-controller-manager kube-scheduler"},
+		"the node's address": {3, func(n *templates.Node) { n.Address = n.DNS }, "etcd flanneld kube-apiserver kubelet"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := testNode(templates.ControlPlane, c.from), testNode(templates.ControlPlane, c.from)
+			c.change(&after)
+			if got := strings.Join(restarts(t, before, after), " "); got != c.want {
+				t.Errorf("restarts %q, want %q", got, c.want)
+			}
+		})
 	}
 }
 

@@ -52,6 +52,7 @@ func (a *agent) handler(exit func()) http.Handler {
 			http.Error(w, err.Error(), http.StatusNotFound)
 		}
 	})
+	mux.HandleFunc("POST /etcd/look", func(w http.ResponseWriter, r *http.Request) { a.keeper.Look(r.Context()) })
 	mux.HandleFunc("POST /kill", func(w http.ResponseWriter, _ *http.Request) {
 		a.kill()
 		w.WriteHeader(http.StatusNoContent)

@@ -58,6 +58,19 @@ func print(out io.Writer, s templates.Status) error {
 	for _, p := range s.Problems {
 		fmt.Fprintln(out, "problem:", p)
 	}
+	for _, warning := range s.Warnings {
+		fmt.Fprintln(out, "warning:", warning)
+	}
+	if e := s.Etcd; e != nil {
+		leads := ""
+		if e.Leader {
+			leads = ", leader"
+		}
+		fmt.Fprintf(out, "etcd: %s%s\n", e.State, leads)
+	}
+	if v := s.VIP; v != nil {
+		fmt.Fprintln(out, "virtual address:", vipLine(*v))
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, p := range s.Processes {
 		pid := ""
@@ -67,6 +80,21 @@ func print(out io.Writer, s templates.Status) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d restarts\t%s\n", p.Name, p.State, pid, p.Restarts, detail(p))
 	}
 	return w.Flush()
+}
+
+// vipLine says in one line where the virtual address is.
+func vipLine(v templates.VIPStatus) string {
+	line := fmt.Sprintf("%s is held by %s", v.Address, v.Holder)
+	switch {
+	case v.Here:
+		line = fmt.Sprintf("%s is here, on %s", v.Address, v.Interface)
+	case v.Holder == "":
+		line = fmt.Sprintf("%s is held by nobody", v.Address)
+	}
+	if v.Problem != "" {
+		line += "; " + v.Problem
+	}
+	return line
 }
 
 // detail says why a process is not ready.

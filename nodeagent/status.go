@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +40,14 @@ func (a *agent) status() templates.Status {
 	s.Cluster, s.UID, s.Node, s.Role, s.Kubernetes, s.Bundle = n.Cluster, n.UID, n.Name, n.Role, n.Kubernetes, n.Bundle
 	s.Processes = append(s.Processes, task(imagesTask, images.done, "containerd"), task(networkTask, pod == "", pod), task(nodeTask, joined == "", joined))
 	s.Certificates = expiries("/", n)
+	s.Warnings = ending(s.Certificates, time.Now())
+	if n.Role == templates.ControlPlane {
+		e := a.keeper.Status()
+		s.Etcd = &e
+		if e.Problem != "" {
+			s.Problems = append(s.Problems, e.Problem)
+		}
+	}
 	s.Ready = len(s.Problems) == 0 && len(procs) > 0
 	for _, p := range s.Processes {
 		s.Ready = s.Ready && p.Ready
@@ -69,6 +78,39 @@ func expiries(root string, n templates.Node) []templates.CertificateStatus {
 	}
 	slices.SortFunc(list, func(x, y templates.CertificateStatus) int { return strings.Compare(x.Name, y.Name) })
 	return list
+}
+
+// What is left of a certificate's life when somebody must know.
+const (
+	authorityNotice = 365 * 24 * time.Hour // from then on what it issues lives shorter and shorter
+	leafNotice      = 60 * 24 * time.Hour  // it should have been renewed two months before
+	kubeletNotice   = 30 * 24 * time.Hour
+)
+
+// ending returns a warning for each certificate that ends soon and that nobody has renewed.
+func ending(list []templates.CertificateStatus, now time.Time) []string {
+	var warnings []string
+	for _, c := range list {
+		left := c.NotAfter.Sub(now)
+		authority := slices.Contains([]string{string(pki.ClusterCA), string(pki.EtcdCA), string(pki.FrontProxyCA)}, c.Name)
+		notice, what := leafNotice, "certificate "+c.Name
+		switch {
+		case authority:
+			notice, what = authorityNotice, "certificate authority "+c.Name
+		case strings.HasPrefix(c.Name, "kubelet-"):
+			notice = kubeletNotice
+		}
+		day := c.NotAfter.Format(time.DateOnly)
+		switch {
+		case left <= 0:
+			warnings = append(warnings, fmt.Sprintf("%s ended on %s", what, day))
+		case left < notice && authority:
+			warnings = append(warnings, fmt.Sprintf("%s ends on %s, in %d days: the cluster needs a new one before", what, day, left/(24*time.Hour)))
+		case left < notice:
+			warnings = append(warnings, fmt.Sprintf("%s ends on %s, in %d days, and was not renewed: see the log of the node agent", what, day, left/(24*time.Hour)))
+		}
+	}
+	return warnings
 }
 
 func expiry(path string) (time.Time, bool) {

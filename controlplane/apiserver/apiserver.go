@@ -31,7 +31,7 @@ func Process(s controlplane.Setting) controlplane.Process {
 	return controlplane.Process{
 		Name: Name,
 		Path: s.Program("kube-apiserver"),
-		Args: slices.Concat(serving(s.Node), storage(), identities(s.Node), kubelets(), limits(s.Node)),
+		Args: slices.Concat(serving(s.Node), storage(), identities(s.Node), kubelets()),
 		Env:  []string{"GOGC=60"},
 		Dirs: []controlplane.Dir{{Path: templates.LogDir, Mode: 0o755}},
 		Files: []templates.File{
@@ -39,7 +39,7 @@ func Process(s controlplane.Setting) controlplane.Process {
 			{Path: auditFile, Mode: "0600", Content: templates.RenderAuditPolicy()},
 		},
 		// It need not wait until etcd serves: connections to an open port wait there, and it has enough to do meanwhile.
-		Gate:  controlplane.Listening(etcd.ClientAddress, etcd.Name),
+		Gate:  controlplane.All(s.Member.Serve, controlplane.Listening(etcd.ClientAddress, etcd.Name)),
 		Uses:  []string{etcd.Name},
 		Ready: controlplane.HTTPReady(fmt.Sprintf("https://127.0.0.1:%d/readyz", templates.APIPort), pki.ClusterCA.File()),
 		Grace: 20 * time.Second,
@@ -58,11 +58,15 @@ func serving(n templates.Node) []string {
 		"--profiling=false",
 		// When it is asked to end, it closes watches itself: else it would wait a minute for their clients to.
 		"--shutdown-watch-termination-grace-period=1s",
+		// Spreads connections over several servers: HTTP/2 clients would else stay with the first for ever. One alone does it
+		// too, at the price of a connection made anew now and then, and need not be restarted when it gets company.
+		"--goaway-chance=0.001",
 	}
 }
 
 func storage() []string {
 	return []string{
+		// Only the member of its own node: when that fails, the server is unwell and its clients go to another.
 		"--etcd-servers=" + etcd.ClientURL,
 		"--etcd-cafile=" + pki.EtcdCA.File(),
 		"--etcd-certfile=" + pki.CertFile("apiserver-etcd-client"),
@@ -108,14 +112,6 @@ func kubelets() []string {
 	}
 }
 
-// limits spread connections when there are several servers: HTTP/2 clients would else stay with the first for ever.
-func limits(n templates.Node) []string {
-	if len(n.Etcd) < 2 {
-		return nil
-	}
-	return []string{"--goaway-chance=0.001"}
-}
-
 // Certificates returns what the server needs. The names it serves under are all by which anybody may reach it.
 func Certificates(n templates.Node) []pki.Certificate {
 	names, addresses := subjects(n)
@@ -131,6 +127,9 @@ func subjects(n templates.Node) (names []string, addresses []netip.Addr) {
 	names = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + n.Domain, n.Name}
 	addresses = []netip.Addr{netip.MustParseAddr("127.0.0.1"), controlplane.Nth(n.Services, 1), n.Address}
 	hosts := slices.Clone(n.APINames)
+	if n.VIP.IsValid() {
+		hosts = append(hosts, n.VIP.String())
+	}
 	for _, e := range n.Endpoints {
 		if host, _, err := net.SplitHostPort(e); err == nil {
 			hosts = append(hosts, host)

@@ -27,10 +27,14 @@ const quota = 8 << 30
 // Name is the process's name.
 const Name = "etcd"
 
-// Process returns how to run the node's member. All members of a new cluster may start at once.
+// learners is how many members may catch up at once, before they get a vote.
+const learners = 4
+
+// Process returns how to run the node's member. Which members there are it knows from its data, so that a change of theirs
+// restarts nothing; a member without data is told when it starts, by Setting.Member.
 func Process(s controlplane.Setting) controlplane.Process {
 	self := s.Node.Address
-	client, peer := url(self, 2379), url(self, 2380)
+	client, peer := Client(self), Peer(self)
 	return controlplane.Process{
 		Name: Name,
 		Path: s.Program("etcd"),
@@ -52,21 +56,39 @@ func Process(s controlplane.Setting) controlplane.Process {
 			"--peer-key-file=" + pki.KeyFile("etcd/peer"),
 			"--tls-min-version=TLS1.2",
 			fmt.Sprintf("--quota-backend-bytes=%d", quota),
+			fmt.Sprintf("--max-learners=%d", learners),
 			"--feature-gates=InitialCorruptCheck=true",
 			"--watch-progress-notify-interval=5s",
 			"--log-level=warn",
 		}...),
-		Once: []string{
-			"--initial-cluster=" + members(s.Node.Etcd),
-			"--initial-cluster-state=new",
-			"--initial-cluster-token=" + s.Node.UID,
-		},
+		Late:  s.Member.Args,
 		Env:   []string{"GOGC=50"},
 		Dirs:  []controlplane.Dir{{Path: DataDir, Mode: 0o700}},
+		Gate:  s.Member.Hold,
 		Ready: controlplane.HTTPReady("http://127.0.0.1:2381/readyz", ""),
 		Grace: grace(s.Node),
 	}
 }
+
+// Found returns the arguments of a member that founds a new cluster with others. All of them may start at once.
+func Found(n templates.Node, all []templates.EtcdMember) []string { return initial(n, all, "new") }
+
+// Join returns the arguments of a member that has been added to a cluster, whose members are all, itself among them.
+func Join(n templates.Node, all []templates.EtcdMember) []string { return initial(n, all, "existing") }
+
+func initial(n templates.Node, all []templates.EtcdMember, state string) []string {
+	return []string{
+		"--initial-cluster=" + members(all),
+		"--initial-cluster-state=" + state,
+		"--initial-cluster-token=" + n.UID,
+	}
+}
+
+// Client returns the URL at which clients on other nodes reach the member at an address.
+func Client(a netip.Addr) string { return url(a, 2379) }
+
+// Peer returns the URL at which the other members reach the member at an address.
+func Peer(a netip.Addr) string { return url(a, 2380) }
 
 // grace is how long a member may take to end. Asked to, it waits seven seconds for watches to end, which never do, before
 // it gives its leadership to another; alone it has none to give, and what it has promised is on the disk.

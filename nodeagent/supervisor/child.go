@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -39,7 +40,11 @@ func (s *Supervisor) launch(p controlplane.Process) (child, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(p.Path, append(append([]string(nil), p.Args...), p.Once...)...)
+	args := slices.Concat(p.Args, p.Once)
+	if p.Late != nil {
+		args = append(args, p.Late()...)
+	}
+	cmd := exec.Command(p.Path, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append([]string{
 		"PATH=" + filepath.Dir(p.Path) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
