@@ -212,7 +212,7 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 	if err != nil {
 		return nil, err
 	}
-	options.Provider, options.Cluster, options.State = p, c, st
+	options.Provider, options.Cluster, options.State, options.ReadOnly = p, c, st, readOnly
 	options.Bundle, options.Agent, options.Width = a.bundle(), a.agent(), a.flags.width
 	return &session{c, p, st, engine.New(options)}, nil
 }

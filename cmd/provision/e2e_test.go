@@ -248,7 +248,7 @@ func TestE2E(t *testing.T) {
 			name string
 			do   func(*rig)
 		}{
-			{"trouble", (*rig).partTrouble}, {"clean", (*rig).partDestroy}, {"apply", (*rig).partApply}, {"use", (*rig).partUse}, {"autoscale", (*rig).partAutoscale}, {"labels", (*rig).partLabels},
+			{"trouble", (*rig).partTrouble}, {"clean", (*rig).partDestroy}, {"apply", (*rig).partApply}, {"use", (*rig).partUse}, {"autoscale", (*rig).partAutoscale}, {"labels", (*rig).partLabels}, {"lost", (*rig).partLost},
 			{"scale", (*rig).partScale}, {"kill", (*rig).partKill}, {"power", (*rig).partPower}, {"memory", (*rig).partMemory}, {"destroy", (*rig).partDestroy},
 		}
 		for _, p := range parts {

@@ -42,7 +42,7 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 	if err != nil {
 		return err
 	}
-	s, err := a.open(ctx, w.file, true, engine.Options{ReadOnly: true, Keep: w.keep, Events: a.early})
+	s, err := a.open(ctx, w.file, true, engine.Options{Keep: w.keep, Events: a.early})
 	if err != nil {
 		return err
 	}
