@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/crashtest"
 	"github.com/provisionhq/provision/providers"
@@ -31,7 +32,8 @@ type crashRig struct {
 	scenarios []scenario // those that work undisturbed
 	begins    map[string]*crashtest.Site
 	ends      map[string]crashtest.World
-	files     map[string][]string // of the user's home, at the end
+	files     map[string][]string      // of the user's home, at the end
+	took      map[string]time.Duration // undisturbed
 	cases     atomic.Int64
 	shown     atomic.Int64
 }
@@ -43,7 +45,7 @@ func newCrashRig(t *testing.T) *crashRig {
 		dir = in
 		t.Cleanup(func() { os.RemoveAll(in) })
 	}
-	r := &crashRig{t: t, dir: dir, program: buildProgram(t, dir), begins: map[string]*crashtest.Site{}, ends: map[string]crashtest.World{}, files: map[string][]string{}}
+	r := &crashRig{t: t, dir: dir, program: buildProgram(t, dir), begins: map[string]*crashtest.Site{}, ends: map[string]crashtest.World{}, files: map[string][]string{}, took: map[string]time.Duration{}}
 	for _, s := range crashScenarios() {
 		if r.prepare(s) {
 			r.scenarios = append(r.scenarios, s)
@@ -89,9 +91,11 @@ func (r *crashRig) prepare(s scenario) bool {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	start := time.Now()
 	if !r.plainly(clean, s.args) {
 		return false
 	}
+	r.took[s.name] = time.Since(start)
 	w, err := clean.World(owners...)
 	if err != nil {
 		r.t.Fatal(err)
@@ -155,14 +159,16 @@ func agentObjects(s *crashtest.Site) error {
 	return err
 }
 
+// A disturbance runs the program, with something that disturbs it, and says whether that happened.
+type disturbance func(s *crashtest.Site, args []string) (o crashtest.Outcome, disturbed bool, err error)
+
 // A crash is one case: a scenario, and what is done to its run.
 type crash struct {
 	scenario
 	group   string
 	name    string
-	disturb func(*crashtest.Site, []string) (o crashtest.Outcome, disturbed bool, err error)
+	disturb disturbance
 	options string // of the vendor, in the run after it too
-	seconds int    // a plain run may take
 }
 
 // run runs one case: disturbed, then plain, then looks.
@@ -321,9 +327,4 @@ func (r *crashRig) each(width int, cases []crash) {
 	}
 	close(next)
 	wg.Wait()
-}
-
-// finish prints what was counted.
-func (r *crashRig) finish() {
-	r.t.Logf("\n%s", r.tally.String())
 }

@@ -5,11 +5,13 @@ package main
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,11 +85,32 @@ func crashScenarios() []scenario {
 	}
 }
 
-// killAt kills at the n-th boundary.
-func killAt(n int, act crashtest.Action) func(*crashtest.Site, []string) (crashtest.Outcome, bool, error) {
+// A moment is the n-th boundary of a kind: the order of calls differs from run to run, how many of a kind there are hardly does.
+type moment struct {
+	kind string
+	n    int
+}
+
+func (m moment) String() string { return fmt.Sprintf("%s (%d)", m.kind, m.n) }
+
+// is returns a function that says of each boundary, in turn, whether it is the moment.
+func (m moment) is() func(crashtest.Boundary) bool {
+	left := m.n
+	return func(b crashtest.Boundary) bool {
+		if b.Kind() != m.kind {
+			return false
+		}
+		left--
+		return left == 0
+	}
+}
+
+// killAt kills at a moment.
+func killAt(m moment, act crashtest.Action) disturbance {
 	return func(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
-		o, err := s.Watch(crashtest.Watch{At: func(i int, _ crashtest.Boundary) crashtest.Action {
-			if i == n {
+		now := m.is()
+		o, err := s.Watch(crashtest.Watch{At: func(_ int, b crashtest.Boundary) crashtest.Action {
+			if now(b) {
 				return act
 			}
 			return crashtest.Go
@@ -96,15 +119,37 @@ func killAt(n int, act crashtest.Action) func(*crashtest.Site, []string) (crasht
 	}
 }
 
+// moments lists those of an undisturbed run: all, or the first and the last of each kind and every tenth.
+func (r *crashRig) moments(s scenario) (ms []moment) {
+	r.t.Helper()
+	bs := r.boundaries(s)
+	of, met := map[string]int{}, map[string]int{}
+	for _, b := range bs {
+		of[b.Kind()]++
+	}
+	for i, b := range bs {
+		k := b.Kind()
+		met[k]++
+		if n := met[k]; *crashFull || n == 1 || n == of[k] || i%10 == 0 {
+			ms = append(ms, moment{k, n})
+		}
+	}
+	if *crashFull { // another order may bring a few more
+		for _, k := range slices.Sorted(maps.Keys(of)) {
+			ms = append(ms, moment{k, of[k] + 1}, moment{k, of[k] + 2})
+		}
+	}
+	return ms
+}
+
 // boundaries lists those of an undisturbed run.
-func (r *crashRig) boundaries(s scenario) []crashtest.Boundary {
+func (r *crashRig) boundaries(s scenario) (bs []crashtest.Boundary) {
 	r.t.Helper()
 	site, err := r.begins[s.name].Copy(filepath.Join(r.dir, fmt.Sprintf("case-%d", r.cases.Add(1))))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer os.RemoveAll(site.Dir)
-	var bs []crashtest.Boundary
 	o, err := site.Watch(crashtest.Watch{At: func(_ int, b crashtest.Boundary) crashtest.Action { bs = append(bs, b); return crashtest.Go }}, s.args...)
 	if err != nil || !o.OK() {
 		r.t.Fatalf("watched and not disturbed: %v %v", o, err)
@@ -112,59 +157,46 @@ func (r *crashRig) boundaries(s scenario) []crashtest.Boundary {
 	return bs
 }
 
-// sample chooses boundaries: all, or the first and the last of each kind and every tenth.
-func sample(bs []crashtest.Boundary) []int {
-	first, last := map[string]int{}, map[string]int{}
-	for i, b := range bs {
-		k := b.Kind()
-		if _, ok := first[k]; !ok {
-			first[k] = i
-		}
-		last[k] = i
+// TestCrash disturbs the command in every way that there is.
+func TestCrash(t *testing.T) {
+	r := newCrashRig(t)
+	for _, part := range []struct {
+		name string
+		run  func(*crashRig)
+	}{
+		{"Boundaries", (*crashRig).killedAtBoundaries},
+		{"Random", (*crashRig).killedAtRandom},
+		{"Faults", (*crashRig).faults},
+		{"Throttled", (*crashRig).throttled},
+		{"Lag", (*crashRig).lag},
+		{"Interrupted", (*crashRig).interruptedOnce},
+		{"InterruptedTwice", (*crashRig).interruptedTwice},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			r.t = t
+			part.run(r)
+		})
 	}
-	var is []int
-	for i := range bs {
-		k := bs[i].Kind()
-		if *crashFull || i == first[k] || i == last[k] || i%10 == 0 {
-			is = append(is, i)
-		}
-	}
-	return is
+	t.Logf("\n%s", r.tally.String())
 }
 
-// TestCrashKilledAtBoundaries kills the program before and after each call by which it changes its state or the vendor, and
-// in the middle of each write.
-func TestCrashKilledAtBoundaries(t *testing.T) {
-	r := newCrashRig(t)
-	defer r.finish()
+// killedAtBoundaries kills the program before and after each call by which it changes its state or the vendor, and in the
+// middle of each write.
+func (r *crashRig) killedAtBoundaries() {
 	var cases []crash
 	for _, s := range r.scenarios {
-		bs := r.boundaries(s)
-		for _, i := range sample(bs) {
-			cases = append(cases, crash{scenario: s, group: s.name, name: fmt.Sprintf("killed %v (%d)", bs[i], i+1), disturb: killAt(i+1, crashtest.Kill)})
-			if bs[i].Writes() && !bs[i].After {
-				cases = append(cases, crash{scenario: s, group: s.name, name: fmt.Sprintf("torn %v (%d)", bs[i], i+1), disturb: killAt(i+1, crashtest.Tear)})
+		for _, m := range r.moments(s) {
+			cases = append(cases, crash{scenario: s, group: s.name + ": killed", name: m.String(), disturb: killAt(m, crashtest.Kill)})
+			if strings.HasPrefix(m.kind, "before") && strings.Contains(m.kind, "write") {
+				cases = append(cases, crash{scenario: s, group: s.name + ": killed", name: "torn " + m.String(), disturb: killAt(m, crashtest.Tear)})
 			}
-		}
-		if *crashFull { // the order of calls differs from run to run: go on until a run is not killed any more
-			cases = append(cases, r.beyond(s, len(bs))...)
 		}
 	}
 	r.each(runtime.NumCPU(), cases)
 }
 
-// beyond are the boundaries that a run may have more than the one that was listed.
-func (r *crashRig) beyond(s scenario, n int) (cs []crash) {
-	for i := n + 1; i <= n+n/4; i++ {
-		cs = append(cs, crash{scenario: s, group: s.name, name: fmt.Sprintf("killed at %d", i), disturb: killAt(i, crashtest.Kill)})
-	}
-	return cs
-}
-
-// TestCrashKilledAtRandom kills the program at random moments, in a vendor that answers at once and in one that takes a while.
-func TestCrashKilledAtRandom(t *testing.T) {
-	r := newCrashRig(t)
-	defer r.finish()
+// killedAtRandom kills the program at random moments, in a vendor that answers at once and in one that takes a while.
+func (r *crashRig) killedAtRandom() {
 	count := 60
 	if *crashFull {
 		count = 1000
@@ -174,10 +206,10 @@ func TestCrashKilledAtRandom(t *testing.T) {
 	var cases []crash
 	for i := range count {
 		s := ss[i%len(ss)]
-		c := crash{scenario: s, group: s.name, name: fmt.Sprintf("at random %d", i)}
-		within := 25 * time.Millisecond
+		c := crash{scenario: s, group: s.name + ": killed at random", name: fmt.Sprintf(" %d", i)}
+		within := r.took[s.name]
 		if i%2 == 1 {
-			c.options, within = `{"latency":{"create":"4ms","delete":"4ms","update":"4ms","list":"1ms"}}`, 45*time.Millisecond
+			c.options, within = `{"latency":{"create":"4ms","delete":"4ms","update":"4ms","list":"1ms"}}`, within+40*time.Millisecond
 		}
 		c.disturb = killAfter(time.Duration(rnd.Int64N(int64(within))))
 		cases = append(cases, c)
@@ -186,18 +218,16 @@ func TestCrashKilledAtRandom(t *testing.T) {
 }
 
 // killAfter kills the program after some time.
-func killAfter(d time.Duration) func(*crashtest.Site, []string) (crashtest.Outcome, bool, error) {
+func killAfter(d time.Duration) disturbance {
 	return func(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
 		o, err := s.Killed(d, args...)
 		return o, o.Exit.Signal != 0, err
 	}
 }
 
-// TestCrashFaults lets the n-th call fail, for every n and with each kind of error, before the vendor did anything and after
+// faults lets the n-th call fail, for every n and with each kind of error, before the vendor did anything and after
 // it had done all.
-func TestCrashFaults(t *testing.T) {
-	r := newCrashRig(t)
-	defer r.finish()
+func (r *crashRig) faults() {
 	var quick, slow []crash
 	for _, s := range r.scenarios {
 		n := r.calls(s)
@@ -236,7 +266,7 @@ func every(cs []crash, n int) (some []crash) {
 }
 
 // fault runs the program with a vendor that has other options this once.
-func fault(options string) func(*crashtest.Site, []string) (crashtest.Outcome, bool, error) {
+func fault(options string) disturbance {
 	return func(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
 		o, err := s.Run(append(slices.Clone(args), "--var", "options="+options)...)
 		return o, true, err
@@ -263,10 +293,8 @@ func (r *crashRig) calls(s scenario) int {
 	return 0
 }
 
-// TestCrashThrottled throttles three calls of ten, and kills some of the runs too.
-func TestCrashThrottled(t *testing.T) {
-	r := newCrashRig(t)
-	defer r.finish()
+// throttled throttles three calls of ten, and kills some of the runs too.
+func (r *crashRig) throttled() {
 	count := 2
 	if *crashFull {
 		count = 30
@@ -274,10 +302,11 @@ func TestCrashThrottled(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	var cases []crash
 	for _, s := range r.scenarios {
+		ms := r.moments(s)
 		for i := range count {
-			c := crash{scenario: s, group: s.name + ": 30 % throttled", name: fmt.Sprint("seed ", i), options: throttled(rnd), disturb: plainly}
+			c := crash{scenario: s, group: s.name + ": 30 % throttled", name: fmt.Sprint("seed ", i), options: throttledOptions(rnd), disturb: plainly}
 			if i%2 == 1 {
-				c.disturb = killAt(1+rnd.IntN(150), crashtest.Kill)
+				c.disturb = killAt(ms[rnd.IntN(len(ms))], crashtest.Kill)
 			}
 			cases = append(cases, c)
 		}
@@ -291,7 +320,7 @@ func plainly(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) 
 	return o, true, err
 }
 
-func throttled(rnd *rand.Rand) string {
+func throttledOptions(rnd *rand.Rand) string {
 	var faults string
 	for n := 1; n < 300; n++ {
 		if rnd.IntN(10) < 3 {
@@ -301,22 +330,18 @@ func throttled(rnd *rand.Rand) string {
 	return `{"faults":[` + faults[:len(faults)-1] + `]}`
 }
 
-// TestCrashLag kills the program where the vendor's lists are late.
-func TestCrashLag(t *testing.T) {
-	r := newCrashRig(t)
-	defer r.finish()
+// lag kills the program where the vendor's lists are late.
+func (r *crashRig) lag() {
 	var cases []crash
 	for _, s := range r.scenarios {
-		bs := r.boundaries(s)
-		is := sample(bs)
-		for k, i := range is {
+		for k, m := range r.moments(s) {
 			lag := []string{"200ms", "1s", "3s"}[k%3]
 			if *crashFull && k%20 == 19 {
 				lag = "60s"
 			}
 			if *crashFull || k%5 == 0 {
-				cases = append(cases, crash{scenario: s, group: s.name + ": reads lag", name: fmt.Sprintf("%s, killed %v (%d)", lag, bs[i], i+1),
-					options: fmt.Sprintf(`{"lag":%q}`, lag), disturb: killAt(i+1, crashtest.Kill)})
+				cases = append(cases, crash{scenario: s, group: s.name + ": reads lag", name: lag + ", killed " + m.String(),
+					options: fmt.Sprintf(`{"lag":%q}`, lag), disturb: killAt(m, crashtest.Kill)})
 			}
 		}
 	}

@@ -60,7 +60,7 @@ func (t *Tally) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var b strings.Builder
-	const format = "%-34s %7v %9v %9v %7v %10v %9v %12v %7v\n"
+	const format = "%-46s %7v %9v %9v %7v %10v %9v %12v %7v\n"
 	fmt.Fprintf(&b, format, "", "cases", "disturbed", "converged", "orphans", "made twice", "questions", "lost secrets", "failed")
 	var all row
 	for _, g := range slices.Sorted(maps.Keys(t.rows)) {
