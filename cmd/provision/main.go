@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,6 +15,9 @@ import (
 func main() {
 	if ran, code := all.Machine(os.Args); ran {
 		os.Exit(code) // this process is the first process of a machine, or watches over one
+	}
+	if err := hideMemory(); err != nil {
+		fmt.Fprintf(os.Stderr, "A core file of this process would hold secrets, and the system refuses not to write one: %v\n", err)
 	}
 	os.Exit(mainCode())
 }

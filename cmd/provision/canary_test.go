@@ -1,0 +1,387 @@
+//go:build linux && amd64
+
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"github.com/provisionhq/provision/cmd/provision/internal/crashtest"
+	"golang.org/x/crypto/ssh"
+)
+
+// Canaries are secrets, by name, each in all forms in which it could be written somewhere.
+type canaries map[string][][]byte
+
+// add notes a secret.
+func (c canaries) add(name string, secret []byte) {
+	if len(secret) < 8 {
+		panic("a secret of " + strconv.Itoa(len(secret)) + " bytes would be found by chance")
+	}
+	forms := [][]byte{secret, []byte(hex.EncodeToString(secret)), []byte(strings.ToUpper(hex.EncodeToString(secret)))}
+	for skip := range 3 { // base64 looks another way at each of three places in what is encoded
+		text := base64.RawStdEncoding.EncodeToString(secret[skip:])
+		text = text[:len(text)-1] // the last letter depends on what follows
+		forms = append(forms, []byte(text), []byte(strings.NewReplacer("+", "-", "/", "_").Replace(text)))
+	}
+	forms = append(forms, []byte(strings.Trim(fmt.Sprint(secret), "[]"))) // as Go prints bytes
+	c[name] = forms
+}
+
+// addKeys notes what is secret in a text: the private keys in it, wherever they are.
+func (c canaries) addKeys(name string, text []byte) error {
+	for n := 1; ; n++ {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return nil
+		}
+		if !strings.Contains(block.Type, "PRIVATE KEY") {
+			continue
+		}
+		key, err := ssh.ParseRawPrivateKey(pem.EncodeToMemory(block))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := c.addKey(fmt.Sprintf("%s %d", name, n), key); err != nil {
+			return err
+		}
+	}
+}
+
+func (c canaries) addKey(name string, key any) error {
+	switch k := key.(type) {
+	case *ed25519.PrivateKey:
+		c.add(name, k.Seed())
+	case ed25519.PrivateKey:
+		c.add(name, k.Seed())
+	case *ecdsa.PrivateKey:
+		b, err := k.Bytes()
+		if err != nil {
+			return err
+		}
+		c.add(name, b)
+	case *rsa.PrivateKey:
+		c.add(name, k.Primes[0].Bytes())
+	default:
+		return fmt.Errorf("%s is a %T", name, key)
+	}
+	return nil
+}
+
+// addState notes the secrets that the state keeps: keys, and whatever else is in them that is long enough to be one.
+func (c canaries) addState(s *crashtest.Site) error {
+	all, err := s.Secrets()
+	if err != nil {
+		return err
+	}
+	for name, encoded := range all {
+		text, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil {
+			return fmt.Errorf("secret %s: %w", name, err)
+		}
+		var tree any
+		if json.Unmarshal(text, &tree) != nil {
+			tree = string(text)
+		}
+		if err := c.addTree(name, tree); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c canaries) addTree(name string, tree any) error {
+	switch v := tree.(type) {
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			if err := c.addTree(name+"."+k, v[k]); err != nil {
+				return err
+			}
+		}
+	case string:
+		if strings.Contains(v, "-----BEGIN") {
+			return c.addKeys(name, []byte(v))
+		}
+		if b, err := base64.StdEncoding.DecodeString(v); err == nil && len(b) >= 16 {
+			c.add(name, b)
+		} else if len(v) >= 16 {
+			c.add(name, []byte(v))
+		}
+	}
+	return nil
+}
+
+// in returns which of the secrets are in the data.
+func (c canaries) in(data []byte) (found []string) {
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		for _, form := range c[name] {
+			if bytes.Contains(data, form) {
+				found = append(found, name)
+				break
+			}
+		}
+	}
+	return found
+}
+
+// files searches all files below a folder but those that allow names by how their paths end.
+func (c canaries) files(dir string, allow ...string) (found []string, searched int) {
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || slices.ContainsFunc(allow, func(end string) bool { return strings.HasSuffix(path, end) }) {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil // gone meanwhile
+		}
+		searched++
+		for _, name := range c.in(b) {
+			found = append(found, fmt.Sprintf("%s in the file %s", name, path))
+		}
+		return nil
+	})
+	return found, searched
+}
+
+// A procWatch looks at the command line and the environment of every process, again and again.
+type procWatch struct {
+	canaries canaries
+	stop     chan struct{}
+	done     sync.WaitGroup
+	found    map[string]bool
+	seen     map[string]bool // command lines
+}
+
+// watchProcesses begins to look. What is to be found has to be known before.
+func watchProcesses(c canaries) *procWatch {
+	w := &procWatch{canaries: c, stop: make(chan struct{}), found: map[string]bool{}, seen: map[string]bool{}}
+	w.done.Go(func() {
+		for {
+			select {
+			case <-w.stop:
+				return
+			case <-time.After(2 * time.Millisecond):
+				w.look()
+			}
+		}
+	})
+	return w
+}
+
+func (w *procWatch) look() {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		line, err := os.ReadFile(f)
+		if err != nil || len(line) == 0 {
+			continue
+		}
+		w.seen[strings.ReplaceAll(string(line), "\x00", " ")] = true
+		environ, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "environ"))
+		for what, data := range map[string][]byte{"command line": line, "environment": environ} {
+			for _, name := range w.canaries.in(data) {
+				w.found[fmt.Sprintf("%s in the %s of %q", name, what, line)] = true
+			}
+		}
+	}
+}
+
+// end ends the looking and returns what was found and which processes were seen that have a word in their command line.
+func (w *procWatch) end(word string) (found []string, seen int) {
+	close(w.stop)
+	w.done.Wait()
+	for line := range w.seen {
+		if strings.Contains(line, word) {
+			seen++
+		}
+	}
+	return slices.Sorted(maps.Keys(w.found)), seen
+}
+
+// canaryCluster has a secret where a vendor's token would be.
+const canaryCluster = `
+variable "workers" { default = 2 }
+variable "token" {
+  sensitive = true
+}
+variable "latency" { default = "20ms" }
+provider "fake" {
+  path    = "w/vendor.db"
+  options = "{\"latency\":{\"create\":\"${var.latency}\",\"delete\":\"20ms\"},\"faults\":[{\"name\":\"${var.token}\",\"error\":\"denied\"}]}"
+}
+cluster "demo" {
+  kubernetes = "1.37.2"
+  control_plane {
+    machine = "small"
+  }
+  pool "workers" {
+    count   = var.workers
+    machine = "small"
+  }
+}
+`
+
+// newCanarySite is a site whose user has an age identity and a file with a secret variable. Both are noted.
+func newCanarySite(t *testing.T, program, cluster string) (*crashtest.Site, canaries) {
+	t.Helper()
+	site, err := crashtest.NewSite(t.TempDir(), program, cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := age.GenerateHybridIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := canaries{}
+	token := fmt.Sprintf("canary-%x", time.Now().UnixNano())
+	c.add("the user's age identity", []byte(id.String()))
+	c.add("the vendor's token", []byte(token))
+	if err := os.MkdirAll(filepath.Dir(site.Identity()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string]string{site.Identity(): id.String() + "\n", filepath.Join(site.Dir, "secret.vars"): fmt.Sprintf("token = %q\n", token)} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return site, c
+}
+
+// allowed are the files that hold secrets because they are there for that.
+func allowed() []string { return []string{"/identity.age", "/secret.vars"} }
+
+// TestCanaryIsFoundWhereItIs checks that the search finds what is there, in each form.
+func TestCanaryIsFoundWhereItIs(t *testing.T) {
+	key, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed([]byte("0123456789abcdef0123456789ABCDEF")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	c := canaries{}
+	if err := c.addKeys("key", text); err != nil || len(c) != 1 {
+		t.Fatalf("%v, %d keys", err, len(c))
+	}
+	for name, data := range map[string][]byte{
+		"PEM": text, "DER": key, "PEM in base64": []byte(base64.StdEncoding.EncodeToString(key)), "shifted": []byte(base64.URLEncoding.EncodeToString(append([]byte{1}, key...))),
+		"hex": []byte(hex.EncodeToString(key)), "printed": []byte(fmt.Sprint(key)),
+	} {
+		if len(c.in(data)) != 1 {
+			t.Errorf("the key is not found in %s: %q", name, data)
+		}
+	}
+	if found := c.in([]byte(strings.Repeat("0123456789abcdef ", 100))); len(found) > 0 {
+		t.Errorf("found %v where it is not", found)
+	}
+}
+
+// TestCanary lets a cluster be planned, made, scaled and destroyed, with failures between, and looks for its secrets in all
+// that this leaves and shows.
+func TestCanary(t *testing.T) {
+	site, c := newCanarySite(t, buildProgram(t, t.TempDir()), canaryCluster)
+	vars := []string{"--var-file", "secret.vars"}
+	procs := watchProcesses(c)
+	said := ""
+	run := func(ok bool, args ...string) {
+		t.Helper()
+		o, err := site.Run(append(args, vars...)...)
+		if err != nil || o.OK() != ok {
+			t.Errorf("%v %v", o, err)
+		}
+		said += o.Output
+		if len(c) < 5 { // as soon as there are any
+			if err := c.addState(site); err != nil {
+				t.Error(err)
+			}
+		}
+		found, searched := c.files(site.Dir, allowed()...)
+		if len(found) > 0 || searched < 1 {
+			t.Errorf("provision %v: of %d files: %v", args, searched, found)
+		}
+	}
+	run(true, "plan")
+	run(true, "plan", "--json")
+	run(true, "plan", "--out", "next.plan")
+	run(false, "apply", "--auto-approve", "--var", "latency=nonsense") // an attribute that is wrong, and secret
+	run(true, "apply", "next.plan", "--auto-approve")
+	run(true, "apply", "--auto-approve", "--json", "--var", "workers=4")
+	run(true, "plan", "--out", "less.plan", "--var", "workers=1")
+	run(false, "plan", "--var", "workers=none")
+	run(true, "apply", "--auto-approve", "--var", "workers=1")
+	run(true, "validate")
+	run(true, "destroy", "--auto-approve")
+	if found := c.in([]byte(said)); len(found) > 0 {
+		t.Errorf("%v in what the command said:\n%s", found, said)
+	}
+	found, seen := procs.end("auto-approve")
+	if len(found) > 0 || seen == 0 {
+		t.Errorf("%d processes of ours were seen; %v", seen, found)
+	}
+	if len(c) < 6 {
+		t.Errorf("only %v were looked for", slices.Sorted(maps.Keys(c)))
+	}
+	t.Logf("%d secrets are nowhere: %v", len(c), slices.Sorted(maps.Keys(c)))
+}
+
+// TestCanaryNoCore kills the command in the middle so that the system writes its memory to a file, if it may.
+func TestCanaryNoCore(t *testing.T) {
+	site, c := newCanarySite(t, buildProgram(t, t.TempDir()), canaryCluster)
+	if o, err := site.Run("apply", "--auto-approve", "--var-file", "secret.vars"); err != nil || !o.OK() {
+		t.Fatalf("%v %v", o, err)
+	}
+	if err := c.addState(site); err != nil {
+		t.Fatal(err)
+	}
+	abort := func(program string, args ...string) (crashtest.Outcome, []string) {
+		t.Helper()
+		s := *site
+		s.Program, s.Env = "/bin/sh", []string{"GOTRACEBACK=crash"}
+		o, err := s.Interrupted(func(send func(syscall.Signal)) {
+			time.Sleep(300 * time.Millisecond)
+			send(syscall.SIGABRT)
+		}, append([]string{"-c", `ulimit -c unlimited; exec "$0" "$@"`, program}, args...)...)
+		if err != nil || o.Exit.Signal != syscall.SIGABRT {
+			t.Fatalf("%s was not aborted: %v %v", program, o, err)
+		}
+		cores, err := filepath.Glob(filepath.Join(site.Dir, "core*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o, cores
+	}
+	if _, cores := abort("/bin/sleep", "9"); len(cores) == 0 {
+		pattern, _ := os.ReadFile("/proc/sys/kernel/core_pattern")
+		t.Fatalf("no program leaves a core here, as core_pattern is %q: this shows nothing", pattern)
+	} else if err := os.Remove(cores[0]); err != nil {
+		t.Fatal(err)
+	}
+	o, cores := abort(site.Program, "apply", "--auto-approve", "--var-file", "secret.vars", "--var", "workers=4", "--var", "latency=9s")
+	if found := c.in([]byte(o.Output)); len(found) > 0 {
+		t.Errorf("%v in the trace", found)
+	}
+	for _, f := range cores {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Errorf("it left a core of %d MB, with %v in it", len(b)>>20, c.in(b))
+	}
+}
