@@ -69,7 +69,7 @@ func (f *Fault) Advice() (text string, commands []string) {
 // givenUp returns the fault of a plug-in that died so often that it is left alone for a while.
 func (f *Fault) givenUp(deaths int) *Fault {
 	g := *f
-	g.What, g.final = fmt.Sprintf("%s; that was the %d. time in a row, so it is left alone for now", f.What, deaths), true
+	g.What, g.final = fmt.Sprintf("%s; it died %d times in a row, so it is left alone for now", f.What, deaths), true
 	return &g
 }
 

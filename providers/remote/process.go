@@ -67,7 +67,7 @@ func (p *Provider) spawn(ctx context.Context) (*process, error) {
 		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return nil, fmt.Errorf("start of plug-in %s: %w", p.o.Name, ctx.Err())
 		}
-		return nil, p.notStarted(proc, err)
+		return nil, p.notStarted(ctx, proc, err)
 	}
 	proc.conn = got
 	return proc, nil
@@ -96,12 +96,12 @@ func (proc *process) connect() (*grpc.ClientConn, error) {
 }
 
 // notStarted says why a program did not become a plug-in.
-func (p *Provider) notStarted(proc *process, err error) error {
+func (p *Provider) notStarted(ctx context.Context, proc *process, err error) error {
 	text, _, _ := strings.Cut(err.Error(), "\nThis usually means")
 	text, _, _ = strings.Cut(text, "\n\nTo fix this")
 	text = strings.Join(strings.Fields(text), " ")
 	switch {
-	case strings.Contains(text, "timeout while waiting"):
+	case ctx.Err() != nil || strings.Contains(text, "timeout while waiting"):
 		return p.fault(Hung, "", fmt.Sprintf("did not say within %s that it is ready", p.o.Limits.Start))
 	case strings.Contains(text, "ncompatible API version"):
 		return p.fault(Unfit, "", fmt.Sprintf("speaks another version of the protocol than %d, which this program speaks: %s", Version, text))
@@ -164,14 +164,6 @@ func (proc *process) how() string {
 	return "ended"
 }
 
-// socketFolder is where the sockets are: a path to one must be short.
-func socketFolder() string {
-	if f := os.TempDir(); len(f) <= 60 {
-		return f
-	}
-	return "/tmp"
-}
-
 // A child is the process of a plug-in. It is in a group of its own, so that an interrupt from the terminal does not
 // reach it while the command lets its steps finish, and so that what it started can be ended with it. It ends when this
 // process ends, however that is: its stdin ends then and, where the system can, it is killed.
@@ -179,6 +171,7 @@ type child struct {
 	cmd            *exec.Cmd
 	stdin          io.WriteCloser
 	stdout, stderr io.ReadCloser
+	started        atomic.Pointer[os.Process]
 	gone           chan struct{} // closed when the process has ended
 }
 
@@ -200,6 +193,9 @@ func (c *child) Start(context.Context) error {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := c.cmd.Start()
+		if err == nil {
+			c.started.Store(c.cmd.Process)
+		}
 		started <- err
 		if err == nil {
 			<-c.gone
@@ -221,15 +217,17 @@ func (c *child) Kill(context.Context) error {
 		return nil
 	default:
 	}
-	if c.cmd.Process == nil {
+	p := c.started.Load()
+	if p == nil {
 		return nil
 	}
-	return kill(c.cmd.Process)
+	return kill(p)
 }
 
 // end lets the process end by itself for a moment, then kills it and its group.
 func (c *child) end() {
-	if c.cmd.Process == nil {
+	p := c.started.Load()
+	if p == nil {
 		return
 	}
 	_ = c.stdin.Close()
@@ -237,7 +235,7 @@ func (c *child) end() {
 	case <-c.gone:
 	case <-time.After(2 * time.Second):
 	}
-	_ = kill(c.cmd.Process)
+	_ = kill(p)
 	select {
 	case <-c.gone:
 	case <-time.After(5 * time.Second): // in the kernel, on a dead disk perhaps: nothing more can be done
@@ -268,10 +266,11 @@ func (c *child) Name() string { return c.cmd.Path }
 
 // ID returns its process ID. It is never empty, as go-plugin would not clean up then.
 func (c *child) ID() string {
-	if c.cmd.Process == nil {
+	p := c.started.Load()
+	if p == nil {
 		return "not started"
 	}
-	return strconv.Itoa(c.cmd.Process.Pid)
+	return strconv.Itoa(p.Pid)
 }
 
 // Diagnose returns nothing: its caller says it better.

@@ -214,7 +214,7 @@ func (p *Provider) lost(proc *process, f *Fault) {
 func (p *Provider) died(f *Fault) {
 	p.deaths++
 	p.last = f
-	pause := min(50*time.Millisecond<<p.deaths, 5*time.Second)
+	pause := min(20*time.Millisecond<<p.deaths, 5*time.Second)
 	if p.deaths >= p.o.Limits.Deaths {
 		pause = p.o.Limits.Rest
 	}

@@ -1,15 +1,13 @@
 package remote_test
 
 import (
-	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
 	"github.com/provisionhq/provision/providers/providertest"
 	"github.com/provisionhq/provision/providers/remote"
@@ -41,6 +39,8 @@ func TestMain(m *testing.M) {
 	if serveForTest() {
 		return
 	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // most of these tests wait
 	code := m.Run()
 	if path, err := buildFakeplug(); err == nil {
 		os.RemoveAll(filepath.Dir(path))
@@ -82,7 +82,3 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
-
-var _ = context.Background
-var _ = time.Second
-var _ providers.Provider
