@@ -75,7 +75,7 @@ func (k *Keeper) Configure(ctx context.Context, n templates.Node) {
 	before := k.node
 	k.node = n
 	k.mu.Unlock()
-	if before.Address != n.Address {
+	if n.Role == templates.ControlPlane && before.Address != n.Address {
 		ctx, cancel := context.WithTimeout(ctx, 2*patience)
 		defer cancel()
 		k.look(ctx)

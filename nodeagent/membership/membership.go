@@ -169,8 +169,10 @@ func (c Cluster) Promote(ctx context.Context, which string, limit time.Duration)
 	for begun := time.Now(); ; {
 		m, r, err := c.find(ctx, which)
 		switch {
-		case err == nil && m.ID == "":
+		case err == nil && m.ID == "" && !unnamed(r):
 			return fmt.Errorf("%s is no member of etcd: add it first", which)
+		case err == nil && m.ID == "":
+			err = &etcdapi.Error{Code: etcdapi.Unavailable, Message: "it has not started yet"}
 		case err == nil && !m.Learner:
 			return nil
 		case err == nil:
@@ -191,6 +193,11 @@ func (c Cluster) Promote(ctx context.Context, which string, limit time.Duration)
 			return fmt.Errorf("%s is not in step with the leader after %v: %w", which, limit, last)
 		}
 	}
+}
+
+// unnamed reports whether there is a member whose name is not known: it has never started.
+func unnamed(r templates.EtcdReport) bool {
+	return slices.ContainsFunc(r.Members, func(m templates.EtcdMemberInfo) bool { return m.Name == "" })
 }
 
 // progress says in words how far a learner is.
