@@ -41,7 +41,7 @@ func doInstall(ctx context.Context, t *Target) error {
 		return err
 	}
 	if slices.Contains(f.Bundles, id) {
-		if err := t.Host.Put(ctx, ssh.File{Path: path, Mode: 0o600, Source: t.Programs.Bundle, Progress: t.progress()}); err != nil {
+		if err := t.bring(ctx, ssh.File{Path: path, Mode: 0o600, Source: t.Programs.Bundle, Progress: t.progress()}); err != nil {
 			return err // unpacked once and not in use now: the agent reads the manifest and switches
 		}
 	}

@@ -29,7 +29,8 @@ import (
 // A machine is a scripted machine with a scripted node agent: what bootstrap sees of a node.
 type machine struct {
 	*sshtest.Server
-	override map[string]string // facts that are other than usual; "" leaves one out
+	override map[string]string       // facts that are other than usual; "" leaves one out
+	scout    func(*sshtest.Exec) int // runs the scout; nil: it cannot be run
 
 	mu      sync.Mutex
 	bundles []string
@@ -53,6 +54,9 @@ func newMachine(o sshtest.Options) *machine {
 }
 
 func (m *machine) answer(e *sshtest.Exec) int {
+	if m.scout != nil && e.Args[0] == "exec" && strings.HasSuffix(e.Args[1], "/node-scout") {
+		return m.scout(e)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count++

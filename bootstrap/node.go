@@ -56,7 +56,7 @@ if [ -e $unit ]; then
 	systemctl disable --now node-agent.service || exit
 	rm -f $unit && systemctl daemon-reload || exit
 fi
-rm -rf ` + templates.ServiceDir + ` $a $a.part /etc/provision
+rm -rf ` + templates.ServiceDir + ` $a $a.part ` + scoutPath + ` ` + scoutPath + `.part /etc/provision
 rm -rf ` + templates.BundleDir + `/* /var/lib/provision/* # either may be a mount
 rmdir ` + templates.BundleDir + ` /var/lib/provision 2>/dev/null
 exit 0`

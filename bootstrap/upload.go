@@ -11,7 +11,7 @@ import (
 // uploads is the folder that a bundle is put in until it is unpacked.
 const uploads = "/var/lib/provision/bundle/"
 
-// upload puts the node agent and the bundle on the machine.
+// upload puts the node agent and the bundle on the machine, by way of other machines if it can.
 func upload() Phase {
 	return Phase{
 		Name: "upload",
@@ -24,7 +24,7 @@ func upload() Phase {
 			if err != nil {
 				return err
 			}
-			if err := t.Host.Put(ctx, files...); err != nil {
+			if err := t.bring(ctx, files...); err != nil {
 				return err
 			}
 			return t.noteAgent()

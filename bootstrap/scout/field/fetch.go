@@ -52,7 +52,7 @@ func (s *scout) fetch(r *request, args []string) (string, error) {
 	if err := os.Rename(path+".part", path); err != nil {
 		return "", errors.New("disk: " + plain(err))
 	}
-	s.have(nil, []string{sum})
+	s.have(nil, []string{sum}) // if it is on offer
 	return "", nil
 }
 

@@ -2,8 +2,10 @@ package field
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -31,12 +33,14 @@ const (
 
 // An offer is a file that this machine gives to others, also while it still grows.
 type offer struct {
+	sum  string
 	size int64
 	path string
 
 	mu    sync.Mutex
 	whole bool // it has got its name
 	file  *os.File
+	other os.FileInfo // what had the name and was another file
 }
 
 // serve gives offered files to whoever has the token: serve ADDRESS TOKEN. It answers the port.
@@ -81,7 +85,7 @@ func (s *scout) offer(_ *request, args []string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.offers[args[0]] == nil {
-		o := &offer{size: size, path: args[2]}
+		o := &offer{sum: args[0], size: size, path: args[2]}
 		s.offers[args[0]] = o
 		s.opened = append(s.opened, o)
 	}
@@ -124,6 +128,9 @@ func (o *offer) open() {
 		path = o.path
 	}
 	f, err := os.Open(path)
+	if err != nil && !o.whole {
+		f, err = o.finished()
+	}
 	if err != nil {
 		return
 	}
@@ -135,6 +142,26 @@ func (o *offer) open() {
 		o.file.Close()
 	}
 	o.file = f
+}
+
+// finished opens the file under its name, if it has come meanwhile and is not an older one.
+func (o *offer) finished() (*os.File, error) {
+	f, err := os.Open(o.path)
+	if err != nil {
+		return nil, err
+	}
+	i, err := f.Stat()
+	known := o.other != nil && err == nil && os.SameFile(i, o.other) && i.ModTime().Equal(o.other.ModTime())
+	if err == nil && !known && i.Size() == o.size {
+		h := sha256.New()
+		if _, err := io.Copy(h, f); err == nil && hex.EncodeToString(h.Sum(nil)) == o.sum {
+			o.whole = true
+			return f, nil
+		}
+	}
+	o.other = i
+	f.Close()
+	return nil, os.ErrNotExist
 }
 
 func same(a, b *os.File) bool {
