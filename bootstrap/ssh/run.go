@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	chunk    = 128 << 10       // bytes that are read and sent at a time
-	farewell = 2 * time.Second // that a command gets to end after its context did
+	chunk      = 128 << 10       // bytes that are read and sent at a time, at most
+	firstChunk = 4 << 10         // … and at first
+	farewell   = 2 * time.Second // that a command gets to end after its context did
 )
 
 // Run runs one command.
@@ -118,21 +119,31 @@ func (r *running) perform(ctx context.Context) error {
 // context has ended, the input does not: the command must not take a part of it for the whole.
 func feed(ctx context.Context, in io.WriteCloser, r io.Reader) {
 	if r != nil {
-		read := func(p []byte) (int, error) {
+		pump(in, func(p []byte) (int, error) {
 			if ctx.Err() != nil {
 				return 0, ctx.Err()
 			}
 			return r.Read(p)
-		}
-		io.CopyBuffer(onlyWriter{in}, readFunc(read), make([]byte, chunk))
+		})
 	}
 	if ctx.Err() == nil {
 		in.Close()
 	}
 }
 
-// onlyWriter hides the method by which io.CopyBuffer would not use its buffer.
-type onlyWriter struct{ io.Writer }
+// pump copies until an end or an error. Its buffer is as large as what comes: most input is small, and there are sessions
+// with hundreds of machines at once.
+func pump(w io.Writer, read readFunc) {
+	for b := make([]byte, firstChunk); ; {
+		n, err := read(b)
+		if _, werr := w.Write(b[:n]); err != nil || werr != nil {
+			return
+		}
+		if n == len(b) && n < chunk {
+			b = make([]byte, 2*n)
+		}
+	}
+}
 
 type readFunc func([]byte) (int, error)
 
