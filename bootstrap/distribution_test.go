@@ -172,23 +172,23 @@ func sent(ms []*machine) (bundles, agents int) {
 func TestHandedOn(t *testing.T) {
 	first := netip.MustParseAddr("10.88.0.0")
 	for name, c := range map[string]struct {
-		nb    neighbourhood
+		nb    *neighbourhood
 		apart time.Duration // between the starts of two machines
 		most  int           // uploads of the bundle
 		least int
 	}{
-		"all at once":           {most: 2, least: 1},
-		"one after another":     {apart: 25 * time.Millisecond, most: 2, least: 1},
-		"no peer is reached":    {nb: neighbourhood{blocked: func(_, _ netip.Addr) bool { return true }}, most: 20, least: 20},
-		"one is not reached":    {nb: neighbourhood{blocked: func(_, to netip.Addr) bool { return to == first }}, most: 2, least: 2},
-		"one reaches no other":  {nb: neighbourhood{blocked: func(from, _ netip.Addr) bool { return from == first.Next() }}, most: 2, least: 1},
-		"scouts cannot be run":  {nb: neighbourhood{broken: func(netip.Addr) bool { return true }}, most: 20, least: 20},
-		"the first has no room": {nb: neighbourhood{broken: func(a netip.Addr) bool { return a == first }}, most: 2, least: 2},
+		"all at once":           {nb: &neighbourhood{}, most: 2, least: 1},
+		"one after another":     {nb: &neighbourhood{}, apart: 25 * time.Millisecond, most: 2, least: 1},
+		"no peer is reached":    {nb: &neighbourhood{blocked: func(_, _ netip.Addr) bool { return true }}, most: 20, least: 20},
+		"one is not reached":    {nb: &neighbourhood{blocked: func(_, to netip.Addr) bool { return to == first }}, most: 2, least: 2},
+		"one reaches no other":  {nb: &neighbourhood{blocked: func(from, _ netip.Addr) bool { return from == first.Next() }}, most: 2, least: 1},
+		"scouts cannot be run":  {nb: &neighbourhood{broken: func(netip.Addr) bool { return true }}, most: 20, least: 20},
+		"the first has no room": {nb: &neighbourhood{broken: func(a netip.Addr) bool { return a == first }}, most: 2, least: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := programs()
 			p.Spread(ssh.FromBytes([]byte("the scout")))
-			ms, target := fleet(t, &c.nb, 20, p, sshtest.Options{Latency: time.Millisecond})
+			ms, target := fleet(t, c.nb, 20, p, sshtest.Options{Latency: time.Millisecond})
 			var all sync.WaitGroup
 			for i := range ms {
 				tg := target(i)
