@@ -23,8 +23,29 @@ import (
 // owners are ours and strangers with like names, whose objects nobody may touch.
 var owners = []providers.Owner{"demo", "demo2", "dem"}
 
+// A flavour is how the vendor is reached.
+type flavour struct {
+	name    string // empty: it is built in
+	cluster string // the file
+	env     []string
+	sockets bool // the program and the vendor are two processes, and what they say to one another counts
+	stride  int  // every so many moments are in a sample, besides the first and last of a kind
+	thin    int  // of a sample, every so many cases are taken
+}
+
+func (f flavour) where() string {
+	if f.name == "" {
+		return ""
+	}
+	return " by " + f.name
+}
+
+// builtIn is a vendor in the program itself.
+func builtIn(*testing.T, string) flavour { return flavour{cluster: crashCluster, stride: 10, thin: 1} }
+
 // A crashRig is the program, and where each scenario begins and ends.
 type crashRig struct {
+	flavour
 	t         *testing.T
 	dir       string
 	program   string
@@ -38,14 +59,14 @@ type crashRig struct {
 	shown     atomic.Int64
 }
 
-func newCrashRig(t *testing.T) *crashRig {
+func newCrashRig(t *testing.T, make func(t *testing.T, dir string) flavour) *crashRig {
 	t.Helper()
 	dir := t.TempDir()
 	if in, err := os.MkdirTemp("/dev/shm", "crash-"); err == nil { // what a kill leaves does not depend on the disk
 		dir = in
 		t.Cleanup(func() { os.RemoveAll(in) })
 	}
-	r := &crashRig{t: t, dir: dir, program: buildProgram(t, dir), begins: map[string]*crashtest.Site{}, ends: map[string]crashtest.World{}, files: map[string][]string{}, took: map[string]time.Duration{}}
+	r := &crashRig{flavour: make(t, dir), t: t, dir: dir, program: buildProgram(t, dir), begins: map[string]*crashtest.Site{}, ends: map[string]crashtest.World{}, files: map[string][]string{}, took: map[string]time.Duration{}}
 	for _, s := range crashScenarios() {
 		if r.prepare(s) {
 			r.scenarios = append(r.scenarios, s)
@@ -57,8 +78,13 @@ func newCrashRig(t *testing.T) *crashRig {
 // buildProgram builds the command as it is shipped.
 func buildProgram(t *testing.T, dir string) string {
 	t.Helper()
-	program := filepath.Join(dir, "provision")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", program, ".")
+	return build(t, filepath.Join(dir, "provision"), ".")
+}
+
+// build builds a program.
+func build(t *testing.T, program, from string) string {
+	t.Helper()
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, from)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -69,10 +95,11 @@ func buildProgram(t *testing.T, dir string) string {
 // prepare runs a scenario undisturbed, and says whether that went well.
 func (r *crashRig) prepare(s scenario) bool {
 	r.t.Helper()
-	site, err := crashtest.NewSite(filepath.Join(r.dir, s.name), r.program, crashCluster)
+	site, err := crashtest.NewSite(filepath.Join(r.dir, s.name), r.program, r.cluster)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	site.Env = r.env
 	if err := strangers(site); err != nil {
 		r.t.Fatal(err)
 	}

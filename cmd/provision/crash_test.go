@@ -30,15 +30,18 @@ var (
 
 // crashCluster is the file of all scenarios.
 const crashCluster = `
-variable "workers" { default = 2 }
-variable "size" { default = "small" }
-variable "from" { default = "10.0.0.0/8" }
-variable "options" { default = "{}" }
-
 provider "fake" {
   path    = "w/vendor.db"
   options = var.options
 }
+` + crashBody
+
+// crashBody is all but the provider.
+const crashBody = `
+variable "workers" { default = 2 }
+variable "size" { default = "small" }
+variable "from" { default = "10.0.0.0/8" }
+variable "options" { default = "{}" }
 
 cluster "demo" {
   kubernetes = "1.37.2"
@@ -106,10 +109,10 @@ func (m moment) is() func(crashtest.Boundary) bool {
 }
 
 // killAt kills at a moment.
-func killAt(m moment, act crashtest.Action) disturbance {
+func (r *crashRig) killAt(m moment, act crashtest.Action) disturbance {
 	return func(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
 		now := m.is()
-		o, err := s.Watch(crashtest.Watch{At: func(_ int, b crashtest.Boundary) crashtest.Action {
+		o, err := s.Watch(crashtest.Watch{Sockets: r.sockets, At: func(_ int, b crashtest.Boundary) crashtest.Action {
 			if now(b) {
 				return act
 			}
@@ -119,7 +122,7 @@ func killAt(m moment, act crashtest.Action) disturbance {
 	}
 }
 
-// moments lists those of an undisturbed run: all, or the first and the last of each kind and every tenth.
+// moments lists those of an undisturbed run: all, or the first and the last of each kind and some between.
 func (r *crashRig) moments(s scenario) (ms []moment) {
 	r.t.Helper()
 	bs := r.boundaries(s)
@@ -130,7 +133,7 @@ func (r *crashRig) moments(s scenario) (ms []moment) {
 	for i, b := range bs {
 		k := b.Kind()
 		met[k]++
-		if n := met[k]; *crashFull || n == 1 || n == of[k] || i%10 == 0 {
+		if n := met[k]; *crashFull || n == 1 || n == of[k] || i%r.stride == 0 {
 			ms = append(ms, moment{k, n})
 		}
 	}
@@ -150,7 +153,7 @@ func (r *crashRig) boundaries(s scenario) (bs []crashtest.Boundary) {
 		r.t.Fatal(err)
 	}
 	defer os.RemoveAll(site.Dir)
-	o, err := site.Watch(crashtest.Watch{At: func(_ int, b crashtest.Boundary) crashtest.Action { bs = append(bs, b); return crashtest.Go }}, s.args...)
+	o, err := site.Watch(crashtest.Watch{Sockets: r.sockets, At: func(_ int, b crashtest.Boundary) crashtest.Action { bs = append(bs, b); return crashtest.Go }}, s.args...)
 	if err != nil || !o.OK() {
 		r.t.Fatalf("watched and not disturbed: %v %v", o, err)
 	}
@@ -159,7 +162,7 @@ func (r *crashRig) boundaries(s scenario) (bs []crashtest.Boundary) {
 
 // TestCrash disturbs the command in every way that there is.
 func TestCrash(t *testing.T) {
-	r := newCrashRig(t)
+	r := newCrashRig(t, builtIn)
 	for _, part := range []struct {
 		name string
 		run  func(*crashRig)
@@ -186,18 +189,21 @@ func (r *crashRig) killedAtBoundaries() {
 	var cases []crash
 	for _, s := range r.scenarios {
 		for _, m := range r.moments(s) {
-			cases = append(cases, crash{scenario: s, group: s.name + ": killed", name: m.String(), disturb: killAt(m, crashtest.Kill)})
+			cases = append(cases, crash{scenario: s, group: s.name + r.where() + ": killed", name: m.String(), disturb: r.killAt(m, crashtest.Kill)})
 			if strings.HasPrefix(m.kind, "before") && strings.Contains(m.kind, "write") {
-				cases = append(cases, crash{scenario: s, group: s.name + ": killed", name: "torn " + m.String(), disturb: killAt(m, crashtest.Tear)})
+				cases = append(cases, crash{scenario: s, group: s.name + r.where() + ": killed", name: "torn " + m.String(), disturb: r.killAt(m, crashtest.Tear)})
 			}
 		}
+	}
+	if !*crashFull {
+		cases = every(cases, r.thin)
 	}
 	r.each(runtime.NumCPU(), cases)
 }
 
 // killedAtRandom kills the program at random moments, in a vendor that answers at once and in one that takes a while.
 func (r *crashRig) killedAtRandom() {
-	count := 60
+	count := 60 / r.thin
 	if *crashFull {
 		count = 1000
 	}
@@ -206,7 +212,7 @@ func (r *crashRig) killedAtRandom() {
 	var cases []crash
 	for i := range count {
 		s := ss[i%len(ss)]
-		c := crash{scenario: s, group: s.name + ": killed at random", name: fmt.Sprintf(" %d", i)}
+		c := crash{scenario: s, group: s.name + r.where() + ": killed at random", name: fmt.Sprintf(" %d", i)}
 		within := r.took[s.name]
 		if i%2 == 1 {
 			c.options, within = `{"latency":{"create":"4ms","delete":"4ms","update":"4ms","list":"1ms"}}`, within+40*time.Millisecond
@@ -306,7 +312,7 @@ func (r *crashRig) throttled() {
 		for i := range count {
 			c := crash{scenario: s, group: s.name + ": 30 % throttled", name: fmt.Sprint("seed ", i), options: throttledOptions(rnd), disturb: plainly}
 			if i%2 == 1 {
-				c.disturb = killAt(ms[rnd.IntN(len(ms))], crashtest.Kill)
+				c.disturb = r.killAt(ms[rnd.IntN(len(ms))], crashtest.Kill)
 			}
 			cases = append(cases, c)
 		}
@@ -341,7 +347,7 @@ func (r *crashRig) lag() {
 			}
 			if *crashFull || k%5 == 0 {
 				cases = append(cases, crash{scenario: s, group: s.name + ": reads lag", name: lag + ", killed " + m.String(),
-					options: fmt.Sprintf(`{"lag":%q}`, lag), disturb: killAt(m, crashtest.Kill)})
+					options: fmt.Sprintf(`{"lag":%q}`, lag), disturb: r.killAt(m, crashtest.Kill)})
 			}
 		}
 	}

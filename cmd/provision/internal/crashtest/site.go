@@ -28,7 +28,7 @@ type Site struct {
 // NewSite makes a site with the cluster's file.
 func NewSite(dir, program, cluster string) (*Site, error) {
 	s := &Site{Dir: dir, Program: program}
-	for _, d := range []string{s.Root(), s.Home()} {
+	for _, d := range []string{s.Root(), s.Home(), s.temp()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, err
 		}
@@ -49,6 +49,9 @@ func (s *Site) Root() string { return filepath.Join(s.Dir, "w") }
 
 // Home is the user's home folder.
 func (s *Site) Home() string { return filepath.Join(s.Root(), "home") }
+
+// temp is the folder of temporary files.
+func (s *Site) temp() string { return filepath.Join(s.Root(), "tmp") }
 
 // State is the folder that has the cluster's state folder in it.
 func (s *Site) State() string { return filepath.Join(s.Home(), "state") }
@@ -94,7 +97,7 @@ func (s *Site) command(args []string) (*exec.Cmd, *os.File, error) {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Dir, out, out
 	cmd.Env = append([]string{
 		"HOME=" + s.Home(), "XDG_STATE_HOME=" + s.State(), "XDG_CONFIG_HOME=" + filepath.Join(s.Home(), "config"),
-		"XDG_CACHE_HOME=" + filepath.Join(s.Home(), "cache"), "PATH=/usr/bin:/bin", "NO_COLOR=1",
+		"TMPDIR=" + s.temp(), "XDG_CACHE_HOME=" + filepath.Join(s.Home(), "cache"), "PATH=/usr/bin:/bin", "NO_COLOR=1",
 	}, s.Env...)
 	return cmd, out, nil
 }
