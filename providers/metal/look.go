@@ -1,0 +1,364 @@
+package metal
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+// A sight is what one host said when it was looked at, or why it said nothing.
+type sight struct {
+	host *Host
+	err  error // then the rest is empty
+
+	arch, hostname, machine, os, init string
+	keys                              []string // of its SSH server
+	root                              bool
+	selinux                           string // "1": enforcing, "0": permissive, "": none
+	cpus, memoryMiB, diskGiB, freeGiB int
+	reached                           netip.Addr // where SSH arrived
+	refuse                            []string   // why it cannot become a node
+	claim                             *claim
+	networks                          []network
+	entries                           []claim
+	released                          []providers.ID
+}
+
+// look looks at every host at once, at most Options.Width at a time. Hosts that are gone are left out.
+func (p *Provider) look(ctx context.Context) (*view, error) {
+	v := &view{p: p, sights: make([]*sight, len(p.o.Hosts))}
+	var g errgroup.Group
+	g.SetLimit(p.o.Width)
+	for i := range p.o.Hosts {
+		h := &p.o.Hosts[i]
+		if h.Gone {
+			v.sights[i] = &sight{host: h, err: errGone}
+			continue
+		}
+		g.Go(func() error {
+			v.sights[i] = p.lookAt(ctx, h)
+			return nil
+		})
+	}
+	g.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	v.twins()
+	return v, nil
+}
+
+var errGone = errors.New("the inventory says that it is gone")
+
+func (p *Provider) lookAt(ctx context.Context, h *Host) *sight {
+	s := &sight{host: h}
+	var out, reached string
+	var g errgroup.Group
+	g.Go(func() (err error) { out, err = p.run(ctx, h, "look"); return err })
+	g.Go(func() (err error) { reached, err = p.reached(ctx, h); return err })
+	if s.err = g.Wait(); s.err != nil {
+		return s
+	}
+	s.reached, _ = netip.ParseAddr(reached)
+	if err := s.read(out); err != nil {
+		s.err = fail(providers.Unavailable, "host %s: %w", h.Name, err)
+	}
+	return s
+}
+
+// read reads what look of host.sh wrote.
+func (s *sight) read(out string) error {
+	lines := bufio.NewScanner(strings.NewReader(out))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		key, value, ok := strings.Cut(lines.Text(), "=")
+		if !ok {
+			continue // what a login shell says of its own
+		}
+		if err := s.set(key, strings.TrimSpace(value)); err != nil {
+			return fmt.Errorf("it says %s: %w", key, err)
+		}
+	}
+	if s.arch == "" || s.memoryMiB == 0 {
+		return errors.New("what it says of itself is cut short")
+	}
+	return lines.Err()
+}
+
+func (s *sight) set(key, value string) (err error) {
+	switch key {
+	case "uid":
+		s.root = value == "0"
+	case "uname":
+		s.hostname, s.arch, _ = strings.Cut(value, " ")
+		s.arch = strings.NewReplacer("x86_64", "amd64", "aarch64", "arm64").Replace(s.arch)
+	case "machine":
+		s.machine = value
+	case "key":
+		if f := strings.Fields(value); len(f) > 1 {
+			s.keys = append(s.keys, f[0]+" "+f[1])
+		}
+	case "os":
+		s.os = value
+	case "init":
+		s.init = value
+	case "selinux":
+		s.selinux = value
+	case "refuse":
+		s.refuse = append(s.refuse, value)
+	case "released":
+		s.released = append(s.released, providers.ID(value))
+	default:
+		return s.parse(key, value)
+	}
+	return nil
+}
+
+func (s *sight) parse(key, value string) (err error) {
+	switch key {
+	case "cpus":
+		s.cpus, err = strconv.Atoi(value)
+	case "memory":
+		s.memoryMiB, err = strconv.Atoi(value)
+		s.memoryMiB >>= 10
+	case "disk":
+		total, free, _ := strings.Cut(value, " ")
+		s.diskGiB, err = strconv.Atoi(total)
+		s.freeGiB, _ = strconv.Atoi(free)
+		s.diskGiB, s.freeGiB = s.diskGiB>>20, s.freeGiB>>20
+	case "claim":
+		s.claim = new(claim)
+		err = json.Unmarshal([]byte(value), s.claim)
+	case "entry":
+		var e claim
+		err = json.Unmarshal([]byte(value), &e)
+		s.entries = append(s.entries, e)
+	case "network":
+		var n network
+		err = json.Unmarshal([]byte(value), &n)
+		s.networks = append(s.networks, n)
+	}
+	return err
+}
+
+// private is the address by which nodes reach the host.
+func (s *sight) private() netip.Addr {
+	if s.host.Private.IsValid() {
+		return s.host.Private
+	}
+	return s.reached.Unmap()
+}
+
+// ssh is where the host's SSH server is for whoever goes the way that the inventory says.
+func (s *sight) ssh() netip.AddrPort {
+	if a, err := netip.ParseAddr(s.host.Address); err == nil {
+		return netip.AddrPortFrom(a.Unmap(), uint16(s.host.port()))
+	}
+	if s.host.Jump == nil {
+		if all := lookUp(context.Background(), s.host.Address); len(all) > 0 {
+			return netip.AddrPortFrom(all[0], uint16(s.host.port()))
+		}
+	}
+	return netip.AddrPortFrom(s.reached.Unmap(), uint16(s.host.port()))
+}
+
+// A view is what all hosts said at one time.
+type view struct {
+	p      *Provider
+	sights []*sight // in the inventory's order
+}
+
+// of returns what the host of that name said; nil if the inventory has none.
+func (v *view) of(name string) *sight {
+	for _, s := range v.sights {
+		if s.host.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// silent are the hosts that did not answer and are not known to be gone.
+func (v *view) silent() []*sight {
+	return slices.DeleteFunc(slices.Clone(v.sights), func(s *sight) bool { return s.err == nil || s.host.Gone })
+}
+
+// twins refuses hosts that are the same machine under two names: SSH server and operating system say so.
+func (v *view) twins() {
+	first := map[string]*sight{}
+	for _, s := range v.sights {
+		if s.err != nil || len(s.keys) == 0 || s.machine == "" {
+			continue
+		}
+		keys := slices.Sorted(slices.Values(s.keys))
+		id := s.machine + " " + strings.Join(keys, " ")
+		f := first[id]
+		if f == nil {
+			first[id] = s
+			continue
+		}
+		words := fmt.Sprintf("hosts %s and %s are the same machine, or one is a copy of the other: they have the same host key and machine ID", f.host.Name, s.host.Name)
+		f.refuse, s.refuse = append(f.refuse, words), append(s.refuse, words)
+	}
+}
+
+// claims returns the owner's claims by ID, each once, those of hosts that are gone or do not answer by the ledger's word.
+// With an empty owner it returns everybody's.
+func (v *view) claims(o providers.Owner) map[providers.ID]sighted {
+	dead := map[providers.ID]bool{}
+	for _, s := range v.sights {
+		for _, id := range s.released {
+			dead[id] = true
+		}
+	}
+	all := map[providers.ID]sighted{}
+	for _, s := range v.sights {
+		for i := range s.entries {
+			e := &s.entries[i]
+			at := v.of(e.Host)
+			if (o == "" || e.Owner == o) && !dead[e.ID] && (at == nil || at.err != nil) {
+				all[e.ID] = sighted{claim: e, host: e.Host, at: at}
+			}
+		}
+	}
+	for _, s := range v.sights {
+		c := s.claim
+		if c == nil || o != "" && c.Owner != o || dead[c.ID] {
+			continue
+		}
+		if before, twice := all[c.ID]; !twice || before.at == nil || before.at.err != nil || c.Host == s.host.Name {
+			all[c.ID] = sighted{claim: c, host: s.host.Name, at: s, here: true}
+		}
+	}
+	return all
+}
+
+// A sighted is a claim and where it was found.
+type sighted struct {
+	*claim
+	host string // name of the host that it is on, or was when it last answered
+	at   *sight // what that host says; nil if the inventory has no such host
+	here bool   // the host itself showed it
+}
+
+// find returns the claim of that owner and name; nil if there is none. Of several, which only hosts that do not answer can
+// bring about, a complete one comes first.
+func (v *view) find(k providers.Key) *sighted {
+	var found []sighted
+	for _, c := range v.claims(k.Owner) {
+		if c.Name == k.Name {
+			found = append(found, c)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	rank := func(c sighted) int {
+		n := 0
+		if !c.here {
+			n += 2
+		}
+		if !c.Complete {
+			n++
+		}
+		return n
+	}
+	slices.SortFunc(found, func(a, b sighted) int { return cmp.Or(rank(a)-rank(b), cmp.Compare(a.ID, b.ID)) })
+	return &found[0]
+}
+
+// known returns an error if hosts do not answer and nothing that does knows what of the owner is on them.
+func (v *view) known(o providers.Owner) error {
+	silent := v.silent()
+	if len(silent) == 0 || len(v.networksOf(o)) > 0 {
+		return nil
+	}
+	var errs []error
+	for _, s := range silent {
+		errs = append(errs, s.err)
+	}
+	err := distinct(errs)
+	kind := providers.KindOf(err)
+	if kind == "" {
+		kind = kindOf(silent[0].err)
+	}
+	return fail(kind, "whether anything of %s is on %d of %d hosts cannot be seen: %w (mend it, take it out of the inventory, or write gone = true in its block)",
+		o, len(silent), len(v.sights), err)
+}
+
+// scans shares looks at the hosts: a caller gets one that began after it asked.
+type scans struct {
+	look func(context.Context) (*view, error)
+
+	mu   sync.Mutex
+	next *scan // not begun
+	now  *scan
+}
+
+// A scan is one look for all who wait for it.
+type scan struct {
+	begin, done chan struct{}
+	view        *view
+	err         error
+	waiting     int
+	cancel      context.CancelFunc
+}
+
+// fresh returns what all hosts say now.
+func (s *scans) fresh(ctx context.Context) (*view, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	k := s.next
+	if k == nil {
+		k = &scan{done: make(chan struct{})}
+		var scanning context.Context
+		scanning, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		s.next = k
+		go s.run(scanning, k, s.now)
+	}
+	k.waiting++
+	s.mu.Unlock()
+	select {
+	case <-k.done:
+		return k.view, k.err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k.waiting--; k.waiting == 0 {
+		if s.next == k {
+			s.next = nil // nobody may join a scan that was given up
+		}
+		k.cancel()
+	}
+	return nil, ctx.Err()
+}
+
+func (s *scans) run(ctx context.Context, k, before *scan) {
+	if before != nil {
+		<-before.done
+	}
+	s.mu.Lock()
+	if s.next == k {
+		s.next = nil
+	}
+	s.now = k
+	s.mu.Unlock()
+	k.view, k.err = s.look(ctx)
+	k.cancel()
+	close(k.done)
+}
