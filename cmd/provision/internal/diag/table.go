@@ -43,6 +43,7 @@ const (
 	BadCount           ID = "bad-count"
 	ControlPlaneCount  ID = "control-plane-count"
 	HANotYet           ID = "ha-not-yet"
+	ManyNodes          ID = "many-nodes"
 	NoWorkers          ID = "no-workers"
 	BadVersion         ID = "bad-version"
 	UnknownVersion     ID = "unknown-version"
@@ -148,6 +149,7 @@ var table = []Entry{
 	{BadCount, "Count not allowed", ExitRefused},
 	{ControlPlaneCount, "Control plane of that size does not work", ExitRefused},
 	{HANotYet, "More than one control plane machine is not possible yet", ExitRefused},
+	{ManyNodes, "More nodes than Kubernetes is tested with", ExitDone},
 	{NoWorkers, "No machine for pods", ExitDone},
 	{BadVersion, "Not a version", ExitRefused},
 	{UnknownVersion, "Version not in the bundle", ExitRefused},
