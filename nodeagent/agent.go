@@ -47,6 +47,7 @@ type agent struct {
 	sup      *supervisor.Supervisor
 	balancer *balancer.Balancer
 	keeper   *member.Keeper
+	vip      vip
 	reload   chan chan error
 
 	mu       sync.Mutex
@@ -131,10 +132,11 @@ func (a *agent) loop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			a.mu.Lock()
-			defer a.mu.Unlock()
 			if a.stopOld != nil {
 				a.stopOld()
 			}
+			a.mu.Unlock()
+			a.vip.leave()
 			return
 		case answer := <-a.reload:
 			answer <- nil
@@ -211,6 +213,7 @@ func (a *agent) start(ctx context.Context, node templates.Node, dir string, m *b
 	self := netip.AddrPortFrom(node.Address, templates.APIPort).String()
 	a.balancer.Set(ctx, node.Endpoints, self)
 	a.work(ctx, node, dir, m)
+	a.follow(ctx, node)
 	a.mu.Lock()
 	dead := a.dead
 	a.mu.Unlock()

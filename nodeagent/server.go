@@ -69,6 +69,7 @@ func (a *agent) kill() {
 		a.stopOld()
 	}
 	a.mu.Unlock()
+	a.vip.leave()
 	a.sup.Kill()
 }
 

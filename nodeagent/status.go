@@ -47,6 +47,7 @@ func (a *agent) status() templates.Status {
 		if e.Problem != "" {
 			s.Problems = append(s.Problems, e.Problem)
 		}
+		s.VIP = a.vip.status()
 	}
 	s.Ready = len(s.Problems) == 0 && len(procs) > 0
 	for _, p := range s.Processes {
