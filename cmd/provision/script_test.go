@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 
 // TestScript runs the command as people do, on the vendor that exists only in a file.
 func TestScript(t *testing.T) {
+	plugins := buildPlugin(t, "fakeplug", "../../providers/remote/fakeplugin")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireUniqueNames:  true,
@@ -34,6 +35,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/.config")
 			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/.cache")
 			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("PLUGINS", plugins)
 			return nil
 		},
 	})

@@ -108,6 +108,7 @@ func tell(lie, asked string, say func(string) error) error {
 		panic("out of bananas")
 	case "stop":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		time.Sleep(time.Minute)
 	case "busy":
 		for {
 			if err := say(`{"alive":true}`); err != nil {

@@ -2,7 +2,8 @@
 // provision-provider-fakeplug; its provider is called "fakeplug".
 //
 // Attributes: path and options are those of the built-in provider "fake"; die is a file that says where the plug-in kills
-// itself (Death), once.
+// itself (Death), once; lie is what is wrong with its answers ("owner": machines are another's; "kind": Create of a machine
+// fails with an error of no kind); token is a secret that it does not need.
 package main
 
 import (
@@ -22,38 +23,38 @@ func main() { remote.Serve(remote.Plugin{Name: name, Open: open}) }
 
 // open opens the fake that the attributes describe.
 func open(_ context.Context, attributes map[string]any) (providers.Provider, error) {
-	if err := providers.KnownAttributes(name, attributes, "path", "options", "die"); err != nil {
+	if err := providers.KnownAttributes(name, attributes, "path", "options", "die", "lie", "token"); err != nil {
 		return nil, err
 	}
-	var text [3]string
-	for i, a := range []string{"path", "options", "die"} {
+	text := map[string]string{}
+	for a := range attributes {
 		var err error
-		if text[i], err = providers.TextAttribute(name, attributes, a); err != nil {
+		if text[a], err = providers.TextAttribute(name, attributes, a); err != nil {
 			return nil, err
 		}
 	}
 	var o fake.Options
-	if text[1] != "" {
+	if text["options"] != "" {
 		var err error
-		if o, err = fake.Parse([]byte(text[1])); err != nil {
+		if o, err = fake.Parse([]byte(text["options"])); err != nil {
 			return nil, err
 		}
 	}
 	f := fake.New(o)
-	if text[0] != "" {
+	if text["path"] != "" {
 		var err error
-		if f, err = fake.Open(text[0], o); err != nil {
+		if f, err = fake.Open(text["path"], o); err != nil {
 			return nil, err
 		}
 	}
-	var p providers.Provider = named{f}
-	if text[2] != "" {
-		d, err := read(text[2])
+	var p providers.Provider = named{f, text["lie"]}
+	if text["die"] != "" {
+		d, err := read(text["die"])
 		if err != nil {
 			return nil, fmt.Errorf("attribute die: %w: %w", providers.Invalid, err)
 		}
 		p = providers.Wrap(p, d.around)
 	}
-	fmt.Fprintf(os.Stderr, "fakeplug: opened, process %d\n", os.Getpid())
+	fmt.Fprintf(os.Stderr, "fakeplug: opened, process %d, token %q\n", os.Getpid(), text["token"])
 	return p, nil
 }

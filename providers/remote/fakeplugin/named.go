@@ -2,21 +2,28 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/provisionhq/provision/providers"
 )
 
-// named is the fake under this plug-in's name, which its node IDs begin with.
-type named struct{ providers.Provider }
+// named is the fake under this plug-in's name, which its node IDs begin with. It may lie.
+type named struct {
+	providers.Provider
+	lie string
+}
 
 // Name returns "fakeplug".
 func (named) Name() string { return name }
 
 // Machines returns the fake's, with node IDs of this provider.
-func (n named) Machines() providers.Machines { return machines{n.Provider.Machines()} }
+func (n named) Machines() providers.Machines { return machines{n.Provider.Machines(), n.lie} }
 
-type machines struct{ providers.Machines }
+type machines struct {
+	providers.Machines
+	lie string
+}
 
 func renamed(m providers.Machine, err error) (providers.Machine, error) {
 	if path, ok := strings.CutPrefix(m.NodeID, "fake://"); ok {
@@ -26,7 +33,14 @@ func renamed(m providers.Machine, err error) (providers.Machine, error) {
 }
 
 func (m machines) Create(ctx context.Context, s providers.MachineSpec) (providers.Machine, error) {
-	return renamed(m.Machines.Create(ctx, s))
+	got, err := renamed(m.Machines.Create(ctx, s))
+	switch {
+	case m.lie == "owner":
+		got.Owner = "somebody"
+	case m.lie == "kind" && err == nil:
+		err = errors.New("something odd happened")
+	}
+	return got, err
 }
 
 func (m machines) Get(ctx context.Context, id providers.ID) (providers.Machine, error) {

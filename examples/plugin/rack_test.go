@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/providertest"
+	"github.com/provisionhq/provision/providers/remote"
+)
+
+// stopped switches a machine off behind the provider's back.
+func stopped(r *Rack) func(context.Context, providers.ID) error {
+	return func(ctx context.Context, id providers.ID) error {
+		return machineObjects(r).locked(ctx, "stop", func() error {
+			m, err := machineObjects(r).find(id)
+			if err != nil {
+				return err
+			}
+			m.State, m.Partial = providers.Stopped, true
+			return r.write(id, m)
+		})
+	}
+}
+
+// TestConformance runs the suite on the provider itself.
+func TestConformance(t *testing.T) {
+	providertest.Run(t, func(t *testing.T) providertest.Fixture {
+		r := &Rack{folder: t.TempDir()}
+		return providertest.Fixture{Provider: r, Stop: stopped(r)}
+	})
+}
+
+// TestConformanceAsPlugin runs the suite on the program, as provision will use it.
+func TestConformanceAsPlugin(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "provision-provider-"+name)
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	providertest.Run(t, func(t *testing.T) providertest.Fixture {
+		folder := t.TempDir()
+		p, err := remote.Open(t.Context(), remote.Options{Path: program, Name: name, Attributes: map[string]any{"folder": folder}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		return providertest.Fixture{Provider: p, Stop: stopped(&Rack{folder: folder})}
+	})
+}
+
+// TestFullRack refuses the machine that has no slot.
+func TestFullRack(t *testing.T) {
+	p, err := open(t.Context(), map[string]any{"folder": t.TempDir(), "slots": int64(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := p.Networks().Create(t.Context(), providers.NetworkSpec{Owner: "demo", Name: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		want providers.Kind
+	}{{"a", ""}, {"b", providers.Quota}} {
+		spec := providers.MachineSpec{Owner: "demo", Name: c.name, Network: n.ID, Type: "1u"}
+		if _, err := p.Machines().Create(t.Context(), spec); providers.KindOf(err) != c.want {
+			t.Errorf("Create of %s = %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestAttributes(t *testing.T) {
+	for _, bad := range []map[string]any{nil, {"folder": ""}, {"folder": 3}, {"folder": "x", "slots": "many"}, {"folder": "x", "slots": int64(0)}, {"fodler": "x"}} {
+		if _, err := open(t.Context(), bad); !errors.Is(err, providers.Invalid) {
+			t.Errorf("open(%v) = %v, want Invalid", bad, err)
+		}
+	}
+	if _, err := os.Stat("x"); err == nil {
+		t.Error("open made a folder")
+	}
+}
