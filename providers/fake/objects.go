@@ -244,7 +244,11 @@ func (k objects[S, O]) target(s *state, o O, spec S) (O, error) {
 		return o, fmt.Errorf("%w: %s is %s now", providers.Exists, key, other.Object.GetMeta().ID)
 	}
 	m.Owner, m.Name, m.Tags = key.Owner, key.Name, maps.Clone(k.tags(spec))
-	return o, k.update(s, &o, spec)
+	err := k.update(s, &o, spec)
+	if providers.KindOf(err) == providers.NotFound { // it is something else that there is not
+		err = fmt.Errorf("%w: %v", providers.Invalid, err)
+	}
+	return o, err
 }
 
 // alike compares two objects; empty and absent are one.

@@ -42,7 +42,7 @@ func from(source, read string, rates ...Rate) []Rate {
 
 // ec2 are the buckets of requests and, where an action has them, of resources. Each action has buckets of its own.
 func ec2() []Rate {
-	return from("https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html", "2026-11-24",
+	return from("https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html", "2026-11-23",
 		Rate{Name: "RunInstances, requests", Nouns: nouns(machine), Verbs: verbs(create), PerSecond: 2, Burst: 5},
 		Rate{Name: "RunInstances, resources", Nouns: nouns(machine), Verbs: verbs(create), PerSecond: 2, Burst: 1000},
 		Rate{Name: "TerminateInstances, requests", Nouns: nouns(machine), Verbs: verbs(del), PerSecond: 5, Burst: 100},
@@ -67,7 +67,7 @@ func ec2() []Rate {
 
 // elb are the buckets of version 2 of the API, whose actions share them by category, and one that all share.
 func elb() []Rate {
-	return from("https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html", "2026-11-24",
+	return from("https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html", "2026-11-23",
 		Rate{Name: "Elastic Load Balancing, all actions", Nouns: nouns(balancer), PerSecond: 10, Burst: 40},
 		Rate{Name: "CreateLoadBalancer", Nouns: nouns(balancer), Verbs: verbs(create), PerSecond: 0.2, Burst: 10},
 		Rate{Name: "RegisterTargets, DeregisterTargets", Nouns: nouns(balancer), Verbs: verbs(create, update), PerSecond: 4, Burst: 20},
@@ -78,7 +78,7 @@ func elb() []Rate {
 
 // resourceManager are the buckets of a subscription in a region, for one service principal.
 func resourceManager() []Rate {
-	return from("https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling", "2026-11-24",
+	return from("https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling", "2026-11-23",
 		Rate{Name: "Azure Resource Manager, subscription reads", Verbs: verbs(get, list, types), PerSecond: 25, Burst: 250},
 		Rate{Name: "Azure Resource Manager, subscription writes", Verbs: verbs(create, update, attach, detach, resize), PerSecond: 10, Burst: 200},
 		Rate{Name: "Azure Resource Manager, subscription deletes", Verbs: verbs(del), PerSecond: 10, Burst: 200},
@@ -87,7 +87,7 @@ func resourceManager() []Rate {
 
 // azureCompute are the buckets of a subscription in a region, which are documented by the minute.
 func azureCompute() []Rate {
-	return from("https://learn.microsoft.com/azure/virtual-machines/compute-throttling-limits", "2026-11-24",
+	return from("https://learn.microsoft.com/azure/virtual-machines/compute-throttling-limits", "2026-11-23",
 		Rate{Name: "Put VM", Nouns: nouns(machine), Verbs: verbs(create), PerSecond: 500. / 60, Burst: 1500},
 		Rate{Name: "Update VM", Nouns: nouns(machine), Verbs: verbs(update), PerSecond: 500. / 60, Burst: 1500},
 		Rate{Name: "Delete VM", Nouns: nouns(machine), Verbs: verbs(del), PerSecond: 500. / 60, Burst: 1500},
@@ -99,7 +99,7 @@ func azureCompute() []Rate {
 // googleCompute are rates of a project, which are documented as 1,500 in each minute of the clock: a bucket that never
 // gives more than that in any minute holds 100 and gets 1,400 in a minute.
 func googleCompute() []Rate {
-	return from("https://cloud.google.com/compute/docs/api-rate-limits", "2026-11-24",
+	return from("https://cloud.google.com/compute/docs/api-rate-limits", "2026-11-23",
 		Rate{Name: "Queries per minute", Verbs: verbs(create, update, del, attach, detach, resize), PerSecond: 1400. / 60, Burst: 100},
 		Rate{Name: "Read requests per minute", Verbs: verbs(get, list, types), PerSecond: 1400. / 60, Burst: 100},
 	)

@@ -64,15 +64,20 @@ func (m machines) raise(ctx context.Context, r *machineRecord) error {
 
 // start starts a supervisor. It is not a child of this process, so nothing is to be waited for when it ends.
 func (m machines) start(ctx context.Context, r *machineRecord) error {
-	dir := m.dir(r)
+	return m.p.launch(ctx, starterName, r.Program, r.Spec.Key(), m.dir(r))
+}
+
+// launch runs the program of that name in the folder bin under the starter's name, and returns when what it has started for
+// the object holds the lock of its life.
+func (p *Provider) launch(ctx context.Context, starter, program string, key providers.Key, dir string) error {
 	log, err := os.OpenFile(filepath.Join(dir, "supervisor.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	for {
-		c := exec.CommandContext(ctx, m.p.program(r.Program))
-		c.Args = []string{starterName, m.p.folder, string(r.Spec.Owner), r.Spec.Name}
+		c := exec.CommandContext(ctx, p.program(program))
+		c.Args = []string{starter, p.folder, string(key.Owner), key.Name}
 		c.Dir, c.Env = "/", machineEnv()
 		c.Stdout, c.Stderr = log, log
 		err := c.Run()

@@ -84,3 +84,19 @@ func freeAddress(network netip.Prefix, taken []netip.Addr) (netip.Addr, error) {
 	}
 	return netip.Addr{}, fail(providers.Quota, "all addresses of network %s are taken", network)
 }
+
+// lastFreeAddress returns the highest address of the network that may be given to a balancer and is not taken; Quota if
+// there is none.
+func lastFreeAddress(network netip.Prefix, taken []netip.Addr) (netip.Addr, error) {
+	used := map[netip.Addr]bool{}
+	for _, a := range taken {
+		used[a] = true
+	}
+	last := nextPrefix(network).Addr().Prev() // the broadcast address
+	for a := last.Prev(); a.Compare(gateway(network)) > 0; a = a.Prev() {
+		if !used[a] {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fail(providers.Quota, "all addresses of network %s are taken", network)
+}

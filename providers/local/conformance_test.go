@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,14 +49,22 @@ func TestProvider(t *testing.T) {
 				}
 				return nil
 			},
-			Cut: func(n int) func() bool { return cutAt(w.Provider, n) },
+			Cut:    func(n int) func() bool { return cutAt(w.Provider, n) },
+			Writes: countSteps(w.Provider),
 		}
 	})
 }
 
+// countSteps counts the places after changes.
+func countSteps(p *Provider) func() int {
+	var n atomic.Int64
+	p.cut = func() error { n.Add(1); return nil }
+	return func() int { return int(n.Load()) }
+}
+
 // cutAt makes every step fail from the n-th on. Nothing else is at work meanwhile.
 func cutAt(p *Provider, n int) (heal func() bool) {
-	steps := 0
+	steps, before := 0, p.cut
 	p.cut = func() error {
 		if steps++; steps > n {
 			return fmt.Errorf("%w at step %d", errCut, n)
@@ -63,7 +72,7 @@ func cutAt(p *Provider, n int) (heal func() bool) {
 		return nil
 	}
 	return func() bool {
-		p.cut = nil
+		p.cut = before
 		return steps > n
 	}
 }

@@ -12,6 +12,11 @@
 //	locks/                          locks of objects, so that concurrent calls make one
 //	OWNER/networks/NAME/record.json and netns, where the network's own namespace is mounted
 //	OWNER/machines/NAME/record.json and state.json (the supervisor's word), upper and work (the root), disk/ (its folders)
+//	OWNER/balancers/NAME/record.json and state.json (the balancer's word)
+//
+// A balancer is a process with a network namespace of its own, plugged into its network as a machine is: it has an address
+// there, and forwards what comes to it (package forwarder). It needs no CLI either. If it dies it is Partial, and Create
+// starts it again. Machines and the host reach it; the outside does by the host's routes, unless it is Internal.
 //
 // It works on Linux as root. What is not isolated: the kernel, its clock and its modules. /proc/meminfo shows the memory of
 // the machine's type as it was at boot, /proc/cpuinfo the host's processors; a disk size is not enforced. Settings of the
@@ -37,7 +42,7 @@ type Options struct {
 	Folder string // absolute path of a folder on a real disk; empty means DefaultFolder
 }
 
-// A Provider makes machines and networks on this host. It is safe for concurrent use, also by several processes.
+// A Provider makes machines, networks and balancers on this host. It is safe for concurrent use, also by several processes.
 type Provider struct {
 	folder string
 	reap   time.Duration // how long Delete waits for the host's process 1 to reap the supervisor
@@ -55,8 +60,10 @@ func New(o Options) *Provider {
 // Name returns "local".
 func (*Provider) Name() string { return "local" }
 
-// Caps says that there are machines and networks, of the host's architecture, in one place.
-func (*Provider) Caps() providers.Caps { return providers.Caps{Arch: []string{arch}, Local: true} }
+// Caps says that there are machines, networks and balancers, of the host's architecture, in one place.
+func (*Provider) Caps() providers.Caps {
+	return providers.Caps{LoadBalancers: true, UDP: true, Arch: []string{arch}, Local: true}
+}
 
 // step is a place between two changes: where a call ends whose context has ended.
 func (p *Provider) step(ctx context.Context) error {
@@ -86,3 +93,6 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 
 // Networks returns the networks of this host.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
+
+// LoadBalancers returns the balancers of this host.
+func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p} }

@@ -148,25 +148,24 @@ func (m machines) Update(ctx context.Context, id providers.ID, spec providers.Ma
 	if err := errors.Join(ctx.Err(), m.check(spec)); err != nil {
 		return providers.Machine{}, err
 	}
-	l, err := m.p.lockObject(ctx, providers.MachineNoun, spec.Key())
+	r, l, err := lockByID[providers.MachineSpec](ctx, m.p, providers.MachineNoun, id, spec.Key())
 	if err != nil {
 		return providers.Machine{}, err
 	}
 	defer m.p.finish(l, providers.MachineNoun, spec.Key())
-	r, err := byID[providers.MachineSpec](m.p, providers.MachineNoun, id)
 	switch {
-	case err != nil:
-		return providers.Machine{}, err
-	case r == nil || r.Deleting:
-		return providers.Machine{}, providers.NotFound
-	case r.Spec.Key() != spec.Key():
-		return providers.Machine{}, fail(providers.Invalid, "the machine is %s", r.Spec.Key())
-	case spec.Type != r.Spec.Type || spec.Network != r.Spec.Network || spec.DiskGiB != r.Spec.DiskGiB:
-		return providers.Machine{}, fail(providers.Invalid, "type, network and disk of a machine cannot be changed")
+	case spec.Type != r.Spec.Type:
+		return providers.Machine{}, fail(providers.Invalid, "the type of a machine cannot be changed from %s to %s", r.Spec.Type, spec.Type)
+	case spec.Network != "" && spec.Network != r.Spec.Network:
+		return providers.Machine{}, fail(providers.Invalid, "the network of a machine cannot be changed")
+	case spec.DiskGiB > r.Spec.DiskGiB:
+		return providers.Machine{}, fail(providers.Invalid, "the disk of a machine cannot grow from %d GiB to %d", r.Spec.DiskGiB, spec.DiskGiB)
 	}
-	r.Spec.Pool, r.Spec.Tags = spec.Pool, maps.Clone(spec.Tags)
-	if err := errors.Join(r.save(m.dir(r)), m.p.step(ctx)); err != nil {
-		return providers.Machine{}, err
+	if spec.Pool != r.Spec.Pool || !maps.Equal(spec.Tags, r.Spec.Tags) {
+		r.Spec.Pool, r.Spec.Tags = spec.Pool, maps.Clone(spec.Tags)
+		if err := errors.Join(r.save(m.dir(r)), m.p.step(ctx)); err != nil {
+			return providers.Machine{}, err
+		}
 	}
 	return m.object(r)
 }
@@ -246,15 +245,9 @@ func (m machines) place(r *machineRecord) error {
 	if err := unix.Statfs(n.dir(net), &free); err == nil && free.Bavail*uint64(free.Bsize)>>30 < uint64(r.Spec.DiskGiB) {
 		return fail(providers.Capacity, "a disk of %d GiB: %s has %d GiB free", r.Spec.DiskGiB, m.p.folder, free.Bavail*uint64(free.Bsize)>>30)
 	}
-	ms, err := records[providers.MachineSpec](m.p, providers.MachineNoun, r.Spec.Owner)
+	taken, err := m.p.takenAddresses(net, r.ID)
 	if err != nil {
 		return err
-	}
-	var taken []netip.Addr
-	for _, other := range ms {
-		if other.Spec.Network == net.ID && other.ID != r.ID {
-			taken = append(taken, other.Address)
-		}
 	}
 	r.CIDR, r.Netns = net.CIDR, n.netns(net)
 	r.Address, err = freeAddress(net.CIDR, taken)
@@ -263,17 +256,7 @@ func (m machines) place(r *machineRecord) error {
 
 // network returns the machine's network, which must be whole.
 func (m machines) network(r *machineRecord) (*networkRecord, error) {
-	net, err := byID[providers.NetworkSpec](m.p, providers.NetworkNoun, r.Spec.Network)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case net == nil || net.Spec.Owner != r.Spec.Owner:
-		return nil, fail(providers.NotFound, "network %q", r.Spec.Network)
-	case !net.Complete || net.Deleting || !networks(m).up(net):
-		return nil, fail(providers.Conflict, "network %s is not complete: create it first", net.Spec.Name)
-	}
-	return net, nil
+	return m.p.wholeNetwork(r.Spec.Network, r.Spec.Owner)
 }
 
 // layOut makes the machine's root. A machine that was not complete may run already, with other keys or another size than is
@@ -320,6 +303,7 @@ func (m machines) erase(ctx context.Context, r *machineRecord) error {
 	defer func() { alive.Close() }() // closing none is an error that nobody needs
 	return m.p.inOrder(ctx,
 		func() error { r.Deleting = true; return r.save(dir) },
+		func() error { return balancers(m).dropTarget(ctx, r.Spec.Owner, r.ID) },
 		func() error { alive, err = m.seize(ctx, dir); return err },
 		func() error { return g.remove() },
 		func() error { g.removeAbove(); return eraseDir(dir) },

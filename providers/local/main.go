@@ -5,13 +5,17 @@ package local
 import (
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Names that this program goes by, as its first argument, when it is a part of a machine.
 const (
-	starterName    = "provision-start"
-	supervisorName = "provision-supervisor"
-	initName       = "machine-init"
+	starterName         = "provision-start"
+	supervisorName      = "provision-supervisor"
+	initName            = "machine-init"
+	balancerStarterName = "provision-start-balancer"
+	balancerName        = "provision-balancer"
 )
 
 // Machine runs what a machine is made of, if the arguments (the program's own name first) say that this process is a part
@@ -23,7 +27,11 @@ func Machine(args []string) (ran bool, code int) {
 	}
 	switch name := filepath.Base(args[0]); name {
 	case starterName:
-		return true, startMain(args[1:])
+		return true, startMain(supervisorName, 0, args[1:])
+	case balancerStarterName:
+		return true, startMain(balancerName, unix.CLONE_NEWNET, args[1:])
+	case balancerName:
+		return true, balancerMain(args[1:])
 	case supervisorName:
 		return true, superviseMain(args[1:])
 	case initName:

@@ -17,9 +17,15 @@ import (
 // tableName is the network's table of packet filter rules in the host.
 func tableName(link string) string { return "provision-" + link }
 
+// A door is a port of a balancer that the outside is let in by.
+type door struct {
+	to netip.Addr
+	providers.Rule
+}
+
 // writeRules sets the network's rules in one step: what leaves for the outside bears the host's address, and from outside
-// come answers and what the network's rules let in. Packets between machines never come here.
-func writeRules(link string, cidr netip.Prefix, allow []providers.Rule) error {
+// come answers, what the network's rules let in, and what is for a balancer. Packets between machines never come here.
+func writeRules(link string, cidr netip.Prefix, allow []providers.Rule, doors []door) error {
 	c, err := nftables.New()
 	if err != nil {
 		return kernelLacks("nftables (module nf_tables)", err)
@@ -50,13 +56,17 @@ func writeRules(link string, cidr netip.Prefix, allow []providers.Rule) error {
 	add(forward, linkIs(expr.MetaKeyIIFNAME, expr.CmpOpEq, link), verdict(expr.VerdictAccept))
 	add(forward, into, answers(), verdict(expr.VerdictAccept))
 	for _, r := range allow {
-		for _, s := range r.Sources {
-			add(forward, into, inPrefix(sourceOffset, s), port(r), verdict(expr.VerdictAccept))
-		}
-		if len(r.Sources) == 0 {
-			add(forward, into, port(r), verdict(expr.VerdictAccept))
+		for _, from := range sources(r) {
+			add(forward, into, from, port(r), verdict(expr.VerdictAccept))
 		}
 	}
+	open := c.AddChain(&nftables.Chain{Name: doorsChain, Table: t})
+	for _, d := range doors {
+		for _, from := range sources(d.Rule) {
+			add(open, inPrefix(destinationOffset, netip.PrefixFrom(d.to, 32)), from, port(d.Rule), verdict(expr.VerdictAccept))
+		}
+	}
+	add(forward, into, []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: doorsChain}})
 	add(forward, into, verdict(expr.VerdictDrop))
 	if err := c.Flush(); err != nil {
 		return kernelLacks("nftables with NAT (modules nf_tables, nft_masq, nft_ct)", err)
@@ -64,14 +74,39 @@ func writeRules(link string, cidr netip.Prefix, allow []providers.Rule) error {
 	return nil
 }
 
-// hasRules says whether the network's table is there.
-func hasRules(link string) bool {
+// doorsChain holds the rules of balancers, apart from the network's own.
+const doorsChain = "balancers"
+
+// sources returns a match for each range that the rule lets in, one that matches all if it names none.
+func sources(r providers.Rule) [][]expr.Any {
+	if len(r.Sources) == 0 {
+		return [][]expr.Any{nil}
+	}
+	var all [][]expr.Any
+	for _, s := range r.Sources {
+		all = append(all, inPrefix(sourceOffset, s))
+	}
+	return all
+}
+
+// hasRules says whether the network has as many rules of its own as it should.
+func hasRules(link string, allow []providers.Rule) bool {
 	c, err := nftables.New()
 	if err != nil {
 		return false
 	}
-	_, err = c.ListTableOfFamily(tableName(link), nftables.TableFamilyIPv4)
-	return err == nil
+	want := map[string]int{"postrouting": 1, "forward": 4}
+	for _, r := range allow {
+		want["forward"] += len(sources(r))
+	}
+	for name, n := range want {
+		t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName(link)}
+		rules, err := c.GetRules(t, &nftables.Chain{Name: name, Table: t})
+		if err != nil || len(rules) != n {
+			return false
+		}
+	}
+	return true
 }
 
 // removeRules removes the network's table. There need be none.
@@ -86,7 +121,11 @@ func removeRules(link string) error {
 	return c.Flush()
 }
 
-const sourceOffset = 12 // of the source address in an IPv4 header
+// Offsets of addresses in an IPv4 header.
+const (
+	sourceOffset      = 12
+	destinationOffset = 16
+)
 
 // inPrefix matches packets whose address at that offset of the IPv4 header is in the range.
 func inPrefix(offset uint32, p netip.Prefix) []expr.Any {

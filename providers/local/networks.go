@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -99,35 +100,31 @@ func (n networks) Delete(ctx context.Context, id providers.ID) (err error) {
 	return n.remove(ctx, r)
 }
 
-// Update sets the rules, and the tags.
+// Update sets the rules, in one step, and the tags.
 func (n networks) Update(ctx context.Context, id providers.ID, spec providers.NetworkSpec) (_ providers.Network, err error) {
 	defer about("update", providers.NetworkNoun, spec.Key(), &err)
 	if err := errors.Join(ctx.Err(), n.check(spec)); err != nil {
 		return providers.Network{}, err
 	}
-	l, err := n.p.lockObject(ctx, providers.NetworkNoun, spec.Key())
+	r, l, err := lockByID[providers.NetworkSpec](ctx, n.p, providers.NetworkNoun, id, spec.Key())
 	if err != nil {
 		return providers.Network{}, err
 	}
 	defer n.p.finish(l, providers.NetworkNoun, spec.Key())
-	r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id)
-	switch {
-	case err != nil:
-		return providers.Network{}, err
-	case r == nil || r.Deleting:
-		return providers.Network{}, providers.NotFound
-	case r.Spec.Key() != spec.Key():
-		return providers.Network{}, fail(providers.Invalid, "the network is %s", r.Spec.Key())
-	case spec.CIDR.IsValid() && spec.CIDR != r.CIDR:
+	if spec.CIDR != (netip.Prefix{}) && spec.CIDR != r.CIDR {
 		return providers.Network{}, fail(providers.Invalid, "the range of a network cannot be changed from %s to %s", r.CIDR, spec.CIDR)
 	}
-	r.Spec.Allow, r.Spec.Tags = cloneRules(spec.Allow), maps.Clone(spec.Tags)
-	err = n.p.inOrder(ctx,
-		func() error { return r.save(n.dir(r)) },
-		func() error { return writeRules(n.p.linkName(r.Spec.Key()), r.CIDR, r.Spec.Allow) },
-	)
-	if err != nil {
-		return providers.Network{}, err
+	sameRules, sameTags := alike(r.Spec.Allow, spec.Allow), maps.Equal(r.Spec.Tags, spec.Tags)
+	if !sameRules || !n.ruled(r) { // the rules first: cut off in between, the next Update sees that they are to be set again
+		if err := errors.Join(n.writeRules(ctx, r, spec.Allow, nil), n.p.step(ctx)); err != nil {
+			return providers.Network{}, err
+		}
+	}
+	if !sameRules || !sameTags {
+		r.Spec.Allow, r.Spec.Tags = cloneRules(spec.Allow), maps.Clone(spec.Tags)
+		if err := errors.Join(r.save(n.dir(r)), n.p.step(ctx)); err != nil {
+			return providers.Network{}, err
+		}
 	}
 	return n.object(r), nil
 }
@@ -216,7 +213,7 @@ func (n networks) build(ctx context.Context, r *networkRecord) error {
 		func() error { return within(n.netns(r), addBridge) },
 		func() error { return addUplink(link, n.netns(r), r.CIDR) },
 		func() error { return raiseUplink(link, r.CIDR) },
-		func() error { return writeRules(link, r.CIDR, r.Spec.Allow) },
+		func() error { return n.writeRules(ctx, r, r.Spec.Allow, nil) },
 	)
 	if err != nil {
 		return err
@@ -235,10 +232,51 @@ func (n networks) up(r *networkRecord) bool {
 	if _, err := netlink.LinkByName(link); err != nil {
 		return false
 	}
-	return mounted(n.netns(r)) && hasRules(link)
+	return mounted(n.netns(r)) && n.ruled(r)
 }
 
-// remove removes a network that no machine is in.
+// ruled says whether the network has as many rules as it should. It looks twice, as an Update may be just about to change
+// them.
+func (n networks) ruled(r *networkRecord) bool {
+	link := n.p.linkName(r.Spec.Key())
+	for range 3 {
+		if hasRules(link, r.Spec.Allow) {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+		if now, err := load[providers.NetworkSpec](n.dir(r)); err == nil && now != nil && now.ID == r.ID {
+			r = now
+		}
+	}
+	return false
+}
+
+// writeRules sets the network's rules, and the doors of its balancers. One of them may be about to change: it is given.
+func (n networks) writeRules(ctx context.Context, r *networkRecord, allow []providers.Rule, changing *balancerRecord) error {
+	all, err := n.p.all(ctx)
+	if err != nil {
+		return err
+	}
+	defer all.release()
+	bs, err := records[providers.LoadBalancerSpec](n.p, providers.BalancerNoun, r.Spec.Owner)
+	if err != nil {
+		return err
+	}
+	var doors []door
+	for _, b := range bs {
+		if changing != nil && b.ID == changing.ID {
+			b = changing
+		}
+		if b.Spec.Network == r.ID && !b.Spec.Internal && !b.Deleting {
+			for _, p := range b.Spec.Ports {
+				doors = append(doors, door{b.Address, providers.Rule{Protocol: p.Protocol, Port: p.Port, Sources: b.Spec.Sources}})
+			}
+		}
+	}
+	return writeRules(n.p.linkName(r.Spec.Key()), r.CIDR, allow, doors)
+}
+
+// remove removes a network that no machine and no balancer is in.
 func (n networks) remove(ctx context.Context, r *networkRecord) error {
 	all, err := n.p.all(ctx)
 	if err != nil {
@@ -252,11 +290,20 @@ func (n networks) remove(ctx context.Context, r *networkRecord) error {
 	var in []string
 	for _, m := range ms {
 		if m.Spec.Network == r.ID {
-			in = append(in, m.Spec.Name)
+			in = append(in, "machine "+m.Spec.Name)
+		}
+	}
+	bs, err := records[providers.LoadBalancerSpec](n.p, providers.BalancerNoun, r.Spec.Owner)
+	if err != nil {
+		return err
+	}
+	for _, b := range bs {
+		if b.Spec.Network == r.ID {
+			in = append(in, "balancer "+b.Spec.Name)
 		}
 	}
 	if len(in) > 0 {
-		return fail(providers.Conflict, "machines are in it: %s", strings.Join(in, ", "))
+		return fail(providers.Conflict, "there is something in it: %s", strings.Join(in, ", "))
 	}
 	r.Deleting = true
 	return n.p.inOrder(ctx,

@@ -69,3 +69,28 @@ func (machines) Update(context.Context, providers.ID, providers.MachineSpec) (pr
 
 // Types returns Unsupported.
 func (machines) Types(context.Context) ([]providers.MachineType, error) { return nil, unsupported() }
+
+type balancers struct{ p *Provider }
+
+// Create returns Unsupported.
+func (balancers) Create(context.Context, providers.LoadBalancerSpec) (providers.LoadBalancer, error) {
+	return providers.LoadBalancer{}, unsupported()
+}
+
+// Get returns Unsupported.
+func (balancers) Get(context.Context, providers.ID) (providers.LoadBalancer, error) {
+	return providers.LoadBalancer{}, unsupported()
+}
+
+// List returns Unsupported.
+func (balancers) List(context.Context, providers.Owner) ([]providers.LoadBalancer, error) {
+	return nil, unsupported()
+}
+
+// Delete returns Unsupported.
+func (balancers) Delete(context.Context, providers.ID) error { return unsupported() }
+
+// Update returns Unsupported.
+func (balancers) Update(context.Context, providers.ID, providers.LoadBalancerSpec) (providers.LoadBalancer, error) {
+	return providers.LoadBalancer{}, unsupported()
+}

@@ -87,7 +87,7 @@ func copyProgram(path string, from io.Reader) error {
 // program is the path of a copy.
 func (p *Provider) program(name string) string { return filepath.Join(p.folder, "bin", name) }
 
-// sweepPrograms removes the copies that no machine runs. The lock of the whole folder is held.
+// sweepPrograms removes the copies that no machine and no balancer runs. The lock of the whole folder is held.
 func (p *Provider) sweepPrograms() error {
 	files, err := os.ReadDir(filepath.Join(p.folder, "bin"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,9 +100,16 @@ func (p *Provider) sweepPrograms() error {
 	if err != nil {
 		return err
 	}
+	bs, err := records[providers.LoadBalancerSpec](p, providers.BalancerNoun, "")
+	if err != nil {
+		return err
+	}
 	used := map[string]bool{}
 	for _, m := range ms {
 		used[m.Program] = true
+	}
+	for _, b := range bs {
+		used[b.Program] = true
 	}
 	for _, f := range files {
 		if !used[f.Name()] {

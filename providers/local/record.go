@@ -28,17 +28,19 @@ type record[Spec any] struct {
 	Deleting bool         `json:"deleting,omitempty"` // Delete has begun; only Delete may follow
 	Spec     Spec         `json:"spec"`
 
-	CIDR     netip.Prefix `json:"cidr,omitzero"`       // network: what it has; machine: its network's
-	Address  netip.Addr   `json:"address,omitzero"`    // machine
+	CIDR     netip.Prefix `json:"cidr,omitzero"`       // network: what it has; machine and balancer: their network's
+	Address  netip.Addr   `json:"address,omitzero"`    // machine and balancer
 	HostKeys []string     `json:"host_keys,omitempty"` // machine
-	Program  string       `json:"program,omitempty"`   // machine: name of the file in bin
-	Netns    string       `json:"netns,omitempty"`     // machine: where its network's namespace is mounted
+	Program  string       `json:"program,omitempty"`   // machine and balancer: name of the file in bin
+	Netns    string       `json:"netns,omitempty"`     // machine and balancer: where their network's namespace is mounted
 	Layers   []string     `json:"layers,omitempty"`    // machine: folders of the host that its root shows, "/" first
+	Revision int          `json:"revision,omitempty"`  // balancer: how often the spec was changed
 }
 
 type (
-	networkRecord = record[providers.NetworkSpec]
-	machineRecord = record[providers.MachineSpec]
+	networkRecord  = record[providers.NetworkSpec]
+	machineRecord  = record[providers.MachineSpec]
+	balancerRecord = record[providers.LoadBalancerSpec]
 )
 
 // dir is the folder of one object.

@@ -43,20 +43,21 @@ type bootConfig struct {
 	MemoryMiB int `json:"memory_mib"`
 }
 
-// startMain starts a supervisor as nobody's child, and returns when it has its lock or has given up.
-func startMain(args []string) int {
+// startMain starts a supervisor, or a balancer in namespaces of its own, as nobody's child, and returns when it has its lock
+// or has given up.
+func startMain(name string, namespaces uintptr, args []string) int {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return complain(err)
 	}
 	c := exec.Command("/proc/self/exe")
-	c.Args = append([]string{supervisorName}, args...)
+	c.Args = append([]string{name}, args...)
 	c.Dir, c.Env = "/", os.Environ()
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	c.ExtraFiles = []*os.File{w}
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: namespaces}
 	if err := c.Start(); err != nil {
-		return complain(err)
+		return complain(kernelLacksNamespaces(err))
 	}
 	w.Close()
 	if b, _ := io.ReadAll(r); string(b) != "ready" {

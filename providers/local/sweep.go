@@ -49,7 +49,7 @@ func (p *Provider) sweep(ctx context.Context, all *lock) error {
 // sweepFolders removes folders without a record, which is written first and removed last, and empty ones above them. It
 // returns how many objects there are.
 func (p *Provider) sweepFolders() (objects int, err error) {
-	for _, n := range []providers.Noun{providers.NetworkNoun, providers.MachineNoun} {
+	for _, n := range []providers.Noun{providers.NetworkNoun, providers.MachineNoun, providers.BalancerNoun} {
 		dirs, err := filepath.Glob(filepath.Join(globQuote(p.folder), "*", string(n)+"s", "*"))
 		if err != nil {
 			return 0, err
@@ -64,7 +64,7 @@ func (p *Provider) sweepFolders() (objects int, err error) {
 			}
 		}
 	}
-	for _, below := range []string{"networks", "machines", "."} {
+	for _, below := range []string{"networks", "machines", "balancers", "."} {
 		dirs, err := filepath.Glob(filepath.Join(globQuote(p.folder), "*", below))
 		if err != nil {
 			return 0, err

@@ -56,6 +56,15 @@ func newWorld(t *testing.T) *world {
 func (w *world) clean() {
 	w.cut = nil
 	ctx := context.Background()
+	bs, err := records[providers.LoadBalancerSpec](w.Provider, providers.BalancerNoun, "")
+	if err != nil {
+		w.t.Error(err)
+	}
+	for _, b := range bs {
+		if err := w.LoadBalancers().Delete(ctx, b.ID); err != nil {
+			w.t.Error(err)
+		}
+	}
 	ms, err := records[providers.MachineSpec](w.Provider, providers.MachineNoun, "")
 	if err != nil {
 		w.t.Error(err)
@@ -74,7 +83,7 @@ func (w *world) clean() {
 			w.t.Error(err)
 		}
 	}
-	if len(ms)+len(ns) == 0 && exists(w.folder) { // a lock's file of a call that was killed at its start: the next call removes it
+	if len(bs)+len(ms)+len(ns) == 0 && exists(w.folder) { // a lock's file of a call that was killed at its start: the next call removes it
 		w.network("demo")
 		w.clean()
 		return

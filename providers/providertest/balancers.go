@@ -77,6 +77,8 @@ func balancerCases() []Case {
 			Rule: "Update must make the balancer what the spec says, ports, targets and sources added and removed, because nodes come and go."},
 		Case{Name: "balancer/update-network", noun: n, run: cannotUpdate(of, "Update to another network", func(b *balancerSpec) { b.Network = "none-such" }),
 			Rule: "Update to another network must return Invalid and change nothing, because the balancer has its address there."},
+		Case{Name: "balancer/update-target", noun: n, run: cannotUpdate(of, "Update to a target that there is not", func(b *balancerSpec) { b.Targets = []providers.ID{"none-such"} }),
+			Rule: "Update to a target that there is not must return Invalid and change nothing, because NotFound would say that the balancer itself is gone."},
 		Case{Name: "balancer/targets-sorted", noun: n, run: tryTargetsSorted,
 			Rule: "Targets must be sorted whatever their order in the spec, because plans compare them."},
 	)

@@ -238,6 +238,9 @@ func brokenBalancers() []broken {
 				s.Ports = now.Ports
 			}
 		})},
+		{rule: "balancer/update-target", spoil: updatesBalancer(func(s, now *balancerSpec) {
+			s.Targets = slices.DeleteFunc(s.Targets, func(t providers.ID) bool { return t == "none-such" })
+		})},
 		{rule: "balancer/update-network", spoil: updatesBalancer(func(s, now *balancerSpec) { s.Network = now.Network })},
 		{rule: "balancer/targets-sorted", spoil: func(_ *Fixture, p *patched) {
 			p.twistBalancers(balancerTwist{touch: func(b *providers.LoadBalancer) { slices.Reverse(b.Targets) }})
