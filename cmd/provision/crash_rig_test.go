@@ -82,7 +82,7 @@ func buildProgram(t *testing.T, dir string) string {
 }
 
 // build builds a program.
-func build(t *testing.T, program, from string) string {
+func build(t testing.TB, program, from string) string {
 	t.Helper()
 	cmd := exec.Command("go", "build", "-trimpath", "-o", program, from)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

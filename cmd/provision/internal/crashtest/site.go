@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -104,11 +106,44 @@ func (s *Site) command(args []string) (*exec.Cmd, *os.File, error) {
 
 // Run runs the program to its end, for at most a minute and a half.
 func (s *Site) Run(args ...string) (Outcome, error) {
-	return s.Interrupted(func(func(syscall.Signal)) {}, args...)
+	return s.run(args, func(*os.Process) {})
 }
 
 // Interrupted runs the program; signals is called meanwhile and may send it some. It must not wait for the program's end.
 func (s *Site) Interrupted(signals func(send func(syscall.Signal)), args ...string) (Outcome, error) {
+	return s.run(args, func(p *os.Process) { signals(func(sig syscall.Signal) { p.Signal(sig) }) })
+}
+
+// Measured runs the program and returns how much memory it had at most, in bytes, as seen every two milliseconds.
+func (s *Site) Measured(args ...string) (o Outcome, peak int64, err error) {
+	var watch sync.WaitGroup
+	o, err = s.run(args, func(p *os.Process) {
+		watch.Go(func() {
+			for kb := peakOf(p.Pid); kb >= 0; kb = peakOf(p.Pid) {
+				peak = max(peak, kb<<10)
+				time.Sleep(2 * time.Millisecond)
+			}
+		})
+	})
+	watch.Wait()
+	return o, peak, err
+}
+
+// peakOf returns the peak of a process's resident memory in KiB; -1 if it has none, as one that has ended.
+func peakOf(pid int) int64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			var kb int64
+			fmt.Sscan(rest, &kb)
+			return kb
+		}
+	}
+	return -1
+}
+
+// run runs the program to its end and calls during as soon as it has begun.
+func (s *Site) run(args []string, during func(*os.Process)) (Outcome, error) {
 	cmd, out, err := s.command(args)
 	if err != nil {
 		return Outcome{}, err
@@ -124,7 +159,7 @@ func (s *Site) Interrupted(signals func(send func(syscall.Signal)), args ...stri
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
-	signals(func(sig syscall.Signal) { cmd.Process.Signal(sig) })
+	during(cmd.Process)
 	err = cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
