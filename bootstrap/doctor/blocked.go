@@ -126,23 +126,19 @@ func (e *examination) blame(j judge, b block, by []*subject) {
 	if why == "" {
 		why = b.how
 	}
+	open := j.open(b, "INPUT")
 	if b.proto == "udp" && b.how == "silent" {
-		why = e.lost(j.s, by)
+		if slices.ContainsFunc(by, func(s *subject) bool { return j.s.heard[s.Address] }) { // it has noted whose came
+			why, open = "datagrams come, and the answers are dropped on their way back", strings.Replace(j.open(b, "OUTPUT"), "dport", "sport", 1)
+		} else {
+			why = "datagrams do not come, as they are dropped on the way"
+		}
 	}
 	use := map[int]string{templates.APIPort: "the API", 2379: "etcd", 2380: "etcd", kubeletPort: "the kubelet", overlayPort: "the pod network"}[b.port]
 	if use == "" {
 		use = "Services of type NodePort"
 	}
-	j.find(PortBlocked, blockSeverity(b.port), fmt.Sprintf("%s (%s) is not reached from %s: %s.", name, use, names(by), why), "Open it between the cluster's machines.", j.open(b, "INPUT"))
-}
-
-// lost says where datagrams to a host get lost: the host has noted whose came.
-func (e *examination) lost(t *subject, by []*subject) string {
-	came := slices.ContainsFunc(by, func(s *subject) bool { return t.heard[s.Address] })
-	if came {
-		return "datagrams come, and the answers are dropped on their way back"
-	}
-	return "datagrams do not come, as they are dropped on the way"
+	j.find(PortBlocked, blockSeverity(b.port), fmt.Sprintf("%s (%s) is not reached from %s: %s.", name, use, names(by), why), "Open it between the cluster's machines.", open)
 }
 
 // open is the command by which the firewall of the host lets a port pass.
@@ -172,26 +168,65 @@ func (j judge) open(b block, chain string) string {
 	return fmt.Sprintf("nft list ruleset   # none of the host's own rules does it: look at the network's firewall, and open %s %d", b.proto, b.port)
 }
 
-// sizes tells of paths that lose large packets.
+// sizes tells of paths that lose large packets: of the host that they do not get to, if that is so for all others, else of
+// the one that sends them.
 func (e *examination) sizes(ss []*subject, r *[]Finding) {
 	byAddr := map[netip.Addr]*subject{}
 	for _, s := range ss {
 		byAddr[s.Address] = s
 	}
+	to := map[*subject][]*subject{}
 	for _, s := range ss {
-		l, ok := s.own()
-		if !ok || len(s.mtus) == 0 {
-			continue
-		}
-		least, to := l.mtu, []*subject{}
 		for a, n := range s.mtus {
 			if p := byAddr[a]; p != nil && n > 0 {
-				least, to = min(least, n), append(to, p)
+				to[p] = append(to[p], s)
 			}
 		}
-		if len(to) > 0 {
-			judge{&e.o, s, s.facts, r}.find(PathMTU, Error, fmt.Sprintf("Packets of %d bytes, which %s sends, do not get to %s: at most %d do. Connections of pods would stall.", l.mtu, l.name, names(to), least),
-				"Let the network carry them, or make them smaller on all hosts.", fmt.Sprintf("ip link set dev %s mtu %d", l.name, least))
+	}
+	for _, s := range ss {
+		if by := to[s]; len(by) >= max(2, e.measured(ss, s)) {
+			e.small(judge{&e.o, s, s.facts, r}, by, "%s sent by "+names(by)+" do not get here")
+		}
+		var lost []*subject
+		for _, p := range ss {
+			if slices.Contains(to[p], s) && len(to[p]) < max(2, e.measured(ss, p)) {
+				lost = append(lost, p)
+			}
+		}
+		if len(lost) > 0 {
+			e.small(judge{&e.o, s, s.facts, r}, []*subject{s}, "%s sent here do not get to "+names(lost))
 		}
 	}
+}
+
+// measured counts the hosts that tried how large packets to s may be.
+func (e *examination) measured(ss []*subject, s *subject) int {
+	n := 0
+	for _, p := range ss {
+		if p != s && p.mtus != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// small reports packets from the given hosts that are too large.
+func (e *examination) small(j judge, by []*subject, format string) {
+	size, least := 0, 1<<16
+	for _, s := range by {
+		if l, ok := s.own(); ok {
+			size = max(size, l.mtu)
+		}
+		for a, n := range s.mtus {
+			if n > 0 && (len(by) == 1 || a == j.s.Address) {
+				least = min(least, n)
+			}
+		}
+	}
+	dev := "DEVICE"
+	if l, ok := j.s.own(); ok {
+		dev = l.name
+	}
+	j.find(PathMTU, Error, fmt.Sprintf(format, fmt.Sprintf("Packets of %d bytes", size))+fmt.Sprintf(": at most %d do. Connections of pods would stall.", least),
+		"Let the network carry them, or make them smaller on all hosts.", fmt.Sprintf("ip link set dev %s mtu %d", dev, least))
 }

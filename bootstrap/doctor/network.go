@@ -20,7 +20,7 @@ func (j judge) mine() bool {
 
 func (j judge) names() {
 	name := j.f.one("hostname")
-	short, _, _ := strings.Cut(name, ".")
+	short, _, _ := strings.Cut(strings.ToLower(name), ".")
 	switch {
 	case !label.MatchString(short):
 		j.find(BadHostname, Warning, fmt.Sprintf("The host name %q is not a DNS label: small letters, digits and hyphens.", name), "Give it another one.", "hostnamectl set-hostname "+j.s.Name)

@@ -43,45 +43,69 @@ func mtu(r *request, args []string) (string, error) {
 	return "", nil
 }
 
-// largest finds the size of the largest packet up to size that is answered.
+// largest finds the size of a packet up to size that is answered, and near the largest.
 func largest(peer, port, token string, size, tries int) int {
-	fits := func(n int) bool { return whole(peer, port, token, n, tries) }
-	if fits(size) {
-		return size
-	}
-	if !fits(smallest) {
-		return 0
-	}
-	low, high := smallest, size // low fits, high does not
-	for high-low > 1 {
-		if mid := (low + high) / 2; fits(mid) {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return low
-}
-
-// whole says whether a packet of n bytes is answered that no one on its way may cut in pieces.
-func whole(peer, port, token string, n, tries int) bool {
 	over, level, option, value := headers, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
 	if strings.Contains(peer, ":") {
 		over, level, option, value = headers6, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
 	}
+	// No one on the way may cut these packets in pieces.
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, value) })
 		return err
 	}}
 	c, err := d.Dial("udp", net.JoinHostPort(peer, port))
 	if err != nil {
-		return false
+		return 0
 	}
 	defer c.Close()
-	for try := 1; try <= tries; try++ {
-		if ok, _ := echo(c, token, n-over, time.Duration(try)*datagramWait/2); ok {
-			return true
+	for range tries {
+		if ok, _ := echo(c, token, size-over, datagramWait); ok {
+			return size
 		}
 	}
-	return false
+	best := 0
+	for range tries {
+		for _, n := range sizes(size) {
+			b := make([]byte, n-over)
+			copy(b, token)
+			c.Write(b)
+		}
+		best = max(best, answered(c, token, datagramWait)+over)
+	}
+	if best == over {
+		return 0
+	}
+	return best
+}
+
+// sizes are those to try at once: all but the smallest in small steps near the top, where paths end, and in larger ones below.
+func sizes(top int) []int {
+	var all []int
+	for n := top - 4; n > smallest; {
+		all = append(all, n)
+		if n > top-200 {
+			n -= 4
+		} else {
+			n -= max(16, top/100)
+		}
+	}
+	return append(all, smallest)
+}
+
+// answered is the size of the largest datagram that is answered before so long nothing comes.
+func answered(c net.Conn, token string, wait time.Duration) int {
+	best := 0
+	for b := make([]byte, 256); ; {
+		c.SetReadDeadline(time.Now().Add(wait))
+		n, err := c.Read(b)
+		if err != nil {
+			return best
+		}
+		if size, ok := strings.CutPrefix(string(b[:n]), token+" "); ok {
+			if n, err := strconv.Atoi(size); err == nil {
+				best = max(best, n)
+			}
+		}
+	}
 }
