@@ -11,9 +11,10 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
 setup: ## install what building and testing need (Debian and Ubuntu)
 	@.ci/setup
-build: setup bundle ## build bin/provision, bin/node-agent and the bundle
+build: setup bundle ## build bin/provision, what is sent to nodes, and the bundle
 	$(GOBUILD) -o bin/provision ./cmd/provision
 	GOARCH=$(ARCH) $(GOBUILD) -o bin/node-agent ./cmd/node-agent
+	GOARCH=$(ARCH) $(GOBUILD) -o bin/node-scout ./cmd/node-scout
 bundle: setup ## build the bundle for ARCH (amd64 or arm64)
 	$(GO) run ./bootstrap/bundle/pack -arch $(ARCH) -out $(BUNDLE)
 demo: build ## make the example cluster here, show its nodes and fetch the demo page
@@ -26,6 +27,7 @@ test: ## unit, conformance and script tests, with the race detector
 	$(GO) test -race -timeout 15m ./...
 e2e: build ## the real thing: machines, SSH, Kubernetes, here
 	$(GO) test -tags e2e -count=1 -timeout 30m -v -run E2E ./cmd/provision
+	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout
 crash: ## kill the command at every boundary and at 1,000 random moments; see that it goes on
 	$(GO) test -count=1 -timeout 30m -v -run Crash ./cmd/provision -crash.full
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
