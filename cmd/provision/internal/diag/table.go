@@ -114,9 +114,17 @@ const (
 	StateLocked     ID = "state-locked"
 	StateForeign    ID = "state-foreign"
 	SecretsLost     ID = "secrets-lost"
+	StateElsewhere  ID = "state-elsewhere"
+	StateFenced     ID = "state-fenced"
+	StateRolledBack ID = "state-rolled-back"
 	StatePermission ID = "state-permission"
 	StateCorrupt    ID = "state-corrupt"
+	StateNewer      ID = "state-newer"
+	StateURL        ID = "state-url"
+	StateSilent     ID = "state-unreachable"
 	IdentityMissing ID = "identity-missing"
+	KeyUnusable     ID = "key-unusable"
+	PassphraseWrong ID = "passphrase"
 
 	Interrupted ID = "interrupted"
 	Deadline    ID = "deadline"
@@ -220,9 +228,17 @@ var table = []Entry{
 	{StateLocked, "Another command is at work on this cluster", ExitFailed},
 	{StateForeign, "State is of another cluster", ExitFailed},
 	{SecretsLost, "Secrets of the cluster are lost", ExitFailed},
+	{StateElsewhere, "State was made on another machine", ExitFailed},
+	{StateFenced, "Another command has taken over", ExitFailed},
+	{StateRolledBack, "State is older than it was", ExitFailed},
 	{StatePermission, "State not accessible", ExitFailed},
 	{StateCorrupt, "State is damaged", ExitFailed},
+	{StateNewer, "State was written by a newer version", ExitFailed},
+	{StateURL, "State cannot be kept there", ExitRefused},
+	{StateSilent, "State's bucket does not answer", ExitFailed},
 	{IdentityMissing, "Key of the state not found", ExitFailed},
+	{KeyUnusable, "Key not usable", ExitFailed},
+	{PassphraseWrong, "Passphrase not accepted", ExitFailed},
 
 	{Interrupted, "Interrupted", ExitInterrupted},
 	{Deadline, "Not done in time", ExitFailed},

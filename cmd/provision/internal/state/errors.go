@@ -14,7 +14,7 @@ import (
 
 // A LockedError says that another command is at work on the cluster. Its Holder is zero if that is not known.
 type LockedError struct {
-	Folder string
+	Place  string
 	Holder Holder
 }
 
@@ -22,10 +22,14 @@ type LockedError struct {
 func (e *LockedError) Error() string {
 	h := e.Holder
 	if h.PID == 0 {
-		return fmt.Sprintf("another process holds the lock of %s", e.Folder)
+		return fmt.Sprintf("another process holds the lease of the state in %s", e.Place)
 	}
-	return fmt.Sprintf("%s on %s has been running `%s` since %s (process %d) and holds the lock of %s",
-		h.User, h.Host, h.Command, h.Since.Format(time.RFC3339), h.PID, e.Folder)
+	return fmt.Sprintf("%s holds the lease of the state in %s", h, e.Place)
+}
+
+// String is the holder in words.
+func (h Holder) String() string {
+	return fmt.Sprintf("%s on %s, who has been running `%s` since %s (process %d),", h.User, h.Host, h.Command, h.Since.Format(time.RFC3339), h.PID)
 }
 
 // DiagnosticID is the diagnostic's name.
@@ -33,27 +37,56 @@ func (e *LockedError) DiagnosticID() string { return "state-locked" }
 
 // Advice tells what to do.
 func (e *LockedError) Advice() (string, []string) {
-	return "Wait until it is done, then run the same command again. The lock ends with that process, however it ends.", nil
+	return "Wait until it is done, then run the same command again, or let it wait by itself with --lock-timeout 10m. The lease ends with that process, however it ends: nobody has to break it.", nil
+}
+
+// A FencedError says that another command has taken the lease, because this one did not renew it in time: it was stopped, its
+// machine slept, or the bucket did not answer. The write was refused.
+type FencedError struct {
+	Place  string
+	Holder Holder // who has it now; zero if that is not known
+}
+
+// Error says who has it.
+func (e *FencedError) Error() string {
+	by := "another command"
+	if e.Holder.PID != 0 {
+		by = strings.TrimSuffix(e.Holder.String(), ",")
+	}
+	return fmt.Sprintf("the lease of the state in %s was not renewed in time and was taken over by %s; nothing more is written", e.Place, by)
+}
+
+// DiagnosticID is the diagnostic's name.
+func (e *FencedError) DiagnosticID() string { return "state-fenced" }
+
+// Advice tells what to do.
+func (e *FencedError) Advice() (string, []string) {
+	return "Wait until the other command is done, then run the same command again: it finds what this one has made, and goes on.", nil
+}
+
+func isFenced(err error) bool {
+	var f *FencedError
+	return errors.As(err, &f)
 }
 
 // A ForeignError says that the state is not this cluster's.
 type ForeignError struct {
-	Folder string
-	Want   string // the cluster's name, or UID
-	Have   string // what the state has instead
-	UID    bool   // Want and Have are UIDs
-	Found  string // the folder holds this, and no state at all
+	Place string
+	Want  string // the cluster's name, or UID
+	Have  string // what the state has instead
+	UID   bool   // Want and Have are UIDs
+	Found string // the folder holds this, and no state at all
 }
 
 // Error says whose it is.
 func (e *ForeignError) Error() string {
 	switch {
 	case e.Found != "":
-		return fmt.Sprintf("the folder %s is not empty, it holds %s, and has no state in it", e.Folder, e.Found)
+		return fmt.Sprintf("the folder %s is not empty, it holds %s, and has no state in it", e.Place, e.Found)
 	case e.UID:
-		return fmt.Sprintf("the state in %s is of the cluster with the UID %s, and what is there bears the UID %s", e.Folder, e.Have, e.Want)
+		return fmt.Sprintf("the state in %s is of the cluster with the UID %s, and what is there bears the UID %s", e.Place, e.Have, e.Want)
 	}
-	return fmt.Sprintf("the state in %s is of the cluster %q, not of %q", e.Folder, e.Have, e.Want)
+	return fmt.Sprintf("the state in %s is of the cluster %q, not of %q", e.Place, e.Have, e.Want)
 }
 
 // DiagnosticID is the diagnostic's name.
@@ -72,17 +105,17 @@ func (e *ForeignError) Advice() (string, []string) {
 
 // A MachineError says that the state was made on another machine.
 type MachineError struct {
-	Folder string
-	Host   string // the other machine's name
+	Place string
+	Host  string // the other machine's name
 }
 
 // Error names the machine.
 func (e *MachineError) Error() string {
-	return fmt.Sprintf("the state in %s was made on another machine, %s", e.Folder, e.Host)
+	return fmt.Sprintf("the state in %s was made on another machine, %s", e.Place, e.Host)
 }
 
 // DiagnosticID is the diagnostic's name.
-func (e *MachineError) DiagnosticID() string { return "state-foreign" }
+func (e *MachineError) DiagnosticID() string { return "state-elsewhere" }
 
 // Advice tells what to do.
 func (e *MachineError) Advice() (string, []string) {
@@ -108,17 +141,6 @@ func (e *IdentityError) Error() string {
 		return fmt.Sprintf("the age identity %s does not exist, and %s cannot be read without it: %s", e.Path, e.File, whom)
 	}
 	return fmt.Sprintf("the age identity in %s, %s, does not open %s: %s", e.Path, short(e.Have), e.File, whom)
-}
-
-// short tells public keys by their beginnings; those of the longer kind all begin with the same seven characters.
-func short(keys []string) string {
-	cut := make([]string, len(keys))
-	for i, k := range keys {
-		if cut[i] = k; len(k) > 24 {
-			cut[i] = k[:24] + "…"
-		}
-	}
-	return strings.Join(cut, ", ")
 }
 
 // DiagnosticID is the diagnostic's name.
@@ -155,7 +177,7 @@ func (e *CorruptError) Advice() (string, []string) {
 	return "Put the file back from a copy. Nothing was changed.", nil
 }
 
-// A VersionError says that a newer program wrote the journal.
+// A VersionError says that a newer program wrote the state.
 type VersionError struct {
 	Path       string
 	Have, Know int
@@ -167,7 +189,7 @@ func (e *VersionError) Error() string {
 }
 
 // DiagnosticID is the diagnostic's name.
-func (e *VersionError) DiagnosticID() string { return "state-corrupt" }
+func (e *VersionError) DiagnosticID() string { return "state-newer" }
 
 // Advice tells what to do.
 func (e *VersionError) Advice() (string, []string) {
@@ -244,9 +266,9 @@ func (e *SpaceError) Advice() (string, []string) {
 
 // pathError gives the system's errors the types above.
 func pathError(path string, err error) error {
-	var coded interface{ DiagnosticID() string }
+	var ours coded
 	switch {
-	case err == nil || errors.As(err, &coded):
+	case err == nil || errors.As(err, &ours):
 		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &SpaceError{path, system(err)}
@@ -274,4 +296,10 @@ func at(err error, path string) error {
 		e.Path = path
 	}
 	return err
+}
+
+// coded is an error that names its diagnostic.
+type coded interface {
+	error
+	DiagnosticID() string
 }

@@ -44,14 +44,6 @@ func writeFile(path string, b []byte) (err error) {
 	return syncFolder(dir)
 }
 
-// removeTemporary removes what a process that died in writeFile left. The lock is held.
-func removeTemporary(dir string) {
-	old, _ := filepath.Glob(filepath.Join(dir, temporary))
-	for _, f := range old {
-		os.Remove(f)
-	}
-}
-
 func syncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -94,6 +86,16 @@ func checkReplaceable(dir string) error {
 // checkFile refuses what is no file or not its user's alone.
 func checkFile(path string) error {
 	fi, err := os.Lstat(path)
+	return checkInfo(path, fi, err)
+}
+
+// checkFileIn is checkFile of a name in a folder that is open.
+func checkFileIn(root *os.Root, name, path string) error {
+	fi, err := root.Lstat(name)
+	return checkInfo(path, fi, err)
+}
+
+func checkInfo(path string, fi fs.FileInfo, err error) error {
 	if err != nil {
 		return pathError(path, err)
 	}

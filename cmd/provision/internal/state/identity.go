@@ -9,39 +9,68 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"filippo.io/age"
+	"filippo.io/age/agessh"
+	"filippo.io/age/plugin"
+	"golang.org/x/crypto/ssh"
 )
 
-// identity is the user's own key pairs: all of them open files, the first is the one that files are encrypted to. So a key
-// is changed by putting a new one in front.
+// identity is the user's own key pairs: all of them open files, the first is the one that files are encrypted to if nobody
+// else is named. So a key is changed by putting a new one in front.
 type identity struct {
 	identities []age.Identity
-	recipient  age.Recipient // of the first
-	public     string        // the same as text
-	others     []string      // of those behind
+	public     []string // of each, as text; empty of a plug-in's
 }
 
-func (id identity) recipients() []string { return append([]string{id.public}, id.others...) }
+// first is whom files are encrypted to by default.
+func (id identity) first() string {
+	if len(id.public) == 0 {
+		return ""
+	}
+	return id.public[0]
+}
+
+// recipients are the public keys that are known.
+func (id identity) recipients() []string {
+	var all []string
+	for _, p := range id.public {
+		if p != "" {
+			all = append(all, p)
+		}
+	}
+	return all
+}
 
 // Derive returns 32 bytes made of the label and each of the user's private keys, that of the first key first: whoever has
 // the same key gets the same bytes, wherever and whenever, and nobody else does. It is for keys that have to be found again
-// when the state is lost. It makes the identity file if there is none, unless the state is read-only; then it returns none.
+// when the state is lost. It makes the identity file if there is none, unless the state is read-only or its secrets are for
+// others: then it returns none, as for keys that do not leave their device.
 func (s *State) Derive(label string) ([][]byte, error) {
-	id, err := readIdentity(s.o.Identity)
+	id, err := readIdentity(s.o, s.o.Identity)
 	if errors.Is(err, fs.ErrNotExist) {
-		if s.o.ReadOnly {
+		if s.o.ReadOnly || !s.o.own() {
 			return nil, nil
 		}
-		id, err = makeIdentity(s.o.Identity, s.o.Now())
+		id, err = makeIdentity(s.o)
 	}
 	if err != nil {
 		return nil, err
 	}
 	var all [][]byte
 	for _, one := range id.identities {
-		key, err := hkdf.Key(sha256.New, []byte(one.(fmt.Stringer).String()), []byte(label), "provision derived key", 32)
+		text := ""
+		switch one := one.(type) {
+		case *age.HybridIdentity:
+			text = one.String()
+		case *age.X25519Identity:
+			text = one.String()
+		default:
+			continue
+		}
+		key, err := hkdf.Key(sha256.New, []byte(text), []byte(label), "provision derived key", 32)
 		if err != nil {
 			return nil, err
 		}
@@ -50,8 +79,14 @@ func (s *State) Derive(label string) ([][]byte, error) {
 	return all, nil
 }
 
-// readIdentity reads an identity file, in the format of age-keygen. The error is fs.ErrNotExist if there is none.
-func readIdentity(path string) (id identity, err error) {
+// own says whether secrets are for the user's own identity, unless the state is for others already.
+func (o Options) own() bool {
+	return !o.UsePassphrase && len(o.Recipients) == 0 && len(o.KeyCommand) == 0
+}
+
+// readIdentity reads an identity file, in the format of age-keygen, or an SSH key. The error is fs.ErrNotExist if there is
+// none.
+func readIdentity(o Options, path string) (id identity, err error) {
 	b, err := readFile(path)
 	if err != nil {
 		return id, err
@@ -59,62 +94,147 @@ func readIdentity(path string) (id identity, err error) {
 	if err := checkReplaceable(filepath.Dir(path)); err != nil {
 		return id, err
 	}
-	id.identities, err = age.ParseIdentities(bytes.NewReader(b))
-	if err != nil {
-		return id, &CorruptError{Path: path, Err: errors.New("it holds no age identity that can be read")} // err may quote a key
+	if bytes.HasPrefix(b, []byte("-----BEGIN")) {
+		return sshIdentity(o, path, b)
 	}
-	for i, one := range id.identities {
-		r, text := recipientOf(one)
-		switch {
-		case r == nil:
-			return id, &CorruptError{Path: path, Err: fmt.Errorf("identity %d in it is of a kind that provision does not use", i+1)}
-		case i == 0:
-			id.recipient, id.public = r, text
-		default:
-			id.others = append(id.others, text)
+	for i, line := range strings.Split(string(b), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
 		}
+		one, public, err := parseIdentity(o, line)
+		if err != nil {
+			return id, &CorruptError{Path: path, Err: fmt.Errorf("line %d of it holds no age identity that can be read", i+1)} // err may quote a key
+		}
+		id.identities, id.public = append(id.identities, one), append(id.public, public)
+	}
+	if len(id.identities) == 0 {
+		return id, &CorruptError{Path: path, Err: errors.New("it holds no age identity")}
 	}
 	return id, nil
 }
 
-func recipientOf(id age.Identity) (age.Recipient, string) {
-	switch id := id.(type) {
-	case *age.HybridIdentity:
-		return id.Recipient(), id.Recipient().String()
-	case *age.X25519Identity:
-		return id.Recipient(), id.Recipient().String()
+func parseIdentity(o Options, line string) (age.Identity, string, error) {
+	if strings.HasPrefix(line, "AGE-PLUGIN-") {
+		p, err := plugin.NewIdentity(line, o.pluginUI())
+		return p, "", err
 	}
-	return nil, ""
+	ids, err := age.ParseIdentities(strings.NewReader(line))
+	if err != nil {
+		return nil, "", err
+	}
+	switch one := ids[0].(type) {
+	case *age.HybridIdentity:
+		return one, one.Recipient().String(), nil
+	case *age.X25519Identity:
+		return one, one.Recipient().String(), nil
+	}
+	return nil, "", errors.New("of a kind that provision does not use")
+}
+
+// sshIdentity reads an SSH key, for whose passphrase it asks only if that key can open a file.
+func sshIdentity(o Options, path string, b []byte) (identity, error) {
+	key, err := ssh.ParseRawPrivateKey(b)
+	var locked *ssh.PassphraseMissingError
+	var one age.Identity
+	var public ssh.PublicKey
+	if errors.As(err, &locked) && locked.PublicKey != nil {
+		public = locked.PublicKey
+		one, err = agessh.NewEncryptedSSHIdentity(public, b, func() ([]byte, error) {
+			if o.Ask == nil {
+				return nil, &PassphraseError{Key: path}
+			}
+			text, err := o.Ask("Passphrase of the SSH key " + path)
+			return []byte(text), err
+		})
+	} else if err == nil {
+		if one, err = agessh.ParseIdentity(b); err == nil {
+			var signer ssh.Signer
+			if signer, err = ssh.NewSignerFromKey(key); err == nil {
+				public = signer.PublicKey()
+			}
+		}
+	}
+	if err != nil || one == nil {
+		return identity{}, &CorruptError{Path: path, Err: errors.New("it holds no SSH key of the kinds ed25519 and RSA that can be read")}
+	}
+	return identity{[]age.Identity{one}, []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))}}, nil
 }
 
 // makeIdentity reads the identity file, and makes it if there is none: age's standard key, which withstands quantum
 // computers too. If another process makes it at the same time, both take the same.
-func makeIdentity(path string, now time.Time) (identity, error) {
-	id, err := readIdentity(path)
+func makeIdentity(o Options) (identity, error) {
+	id, err := readIdentity(o, o.Identity)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
-	key, err := age.GenerateHybridIdentity()
+	dir := filepath.Dir(o.Identity)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return id, pathError(o.Identity, err)
+	}
+	text, err := newIdentity(o.Now())
 	if err != nil {
 		return id, err
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return id, pathError(path, err)
-	}
-	text := fmt.Sprintf("# made by provision: opens the secrets of your clusters; keep a copy in a safe place\n# created: %s\n# public key: %s\n%s\n",
-		now.UTC().Format(time.RFC3339), key.Recipient(), key)
-	mine := filepath.Join(dir, fmt.Sprintf(".identity-%d-%d", os.Getpid(), now.UnixNano()))
+	mine := filepath.Join(dir, fmt.Sprintf(".identity-%d-%d", os.Getpid(), o.Now().UnixNano()))
 	if err := writeFile(mine, []byte(text)); err != nil {
 		return id, err
 	}
-	err = os.Link(mine, path) // unlike a rename, this does not replace one that another process made
+	err = os.Link(mine, o.Identity) // unlike a rename, this does not replace one that another process made
 	os.Remove(mine)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return id, pathError(path, err)
+		return id, pathError(o.Identity, err)
 	}
 	if err := syncFolder(dir); err != nil {
-		return id, pathError(path, err)
+		return id, pathError(o.Identity, err)
 	}
-	return readIdentity(path)
+	return readIdentity(o, o.Identity)
+}
+
+// newIdentity is the text of a new identity file.
+func newIdentity(now time.Time) (string, error) {
+	key, err := age.GenerateHybridIdentity()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("# made by provision: opens the secrets of your clusters; keep a copy in a safe place\n# created: %s\n# public key: %s\n%s\n",
+		now.UTC().Format(time.RFC3339), key.Recipient(), key), nil
+}
+
+// PublicKey returns the public key of the user's identity, for others to name among their recipients. It makes the identity
+// if there is none. Of Options only Identity counts.
+func PublicKey(o Options) (string, error) {
+	if o.Cluster == "" {
+		o.Cluster = "any"
+	}
+	if err := o.defaults(); err != nil {
+		return "", err
+	}
+	id, err := makeIdentity(o)
+	if err == nil && id.first() == "" {
+		err = &KeyError{What: "the public key of a plug-in's identity is not known here: the program that made it tells"}
+	}
+	return id.first(), err
+}
+
+// RenewIdentity puts a new key in front of the user's identity file. The old ones stay in it, for what is encrypted to them.
+func RenewIdentity(o Options) error {
+	if err := o.defaults(); err != nil {
+		return err
+	}
+	if _, err := makeIdentity(o); err != nil {
+		return err
+	}
+	old, err := readFile(o.Identity)
+	if err != nil {
+		return err
+	}
+	if bytes.HasPrefix(old, []byte("-----BEGIN")) {
+		return &KeyError{What: o.Identity + " is an SSH key: make a new one with ssh-keygen"}
+	}
+	text, err := newIdentity(o.Now())
+	if err != nil {
+		return err
+	}
+	return writeFile(o.Identity, append([]byte(text), old...))
 }

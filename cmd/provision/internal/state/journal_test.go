@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,19 +10,24 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"filippo.io/age"
 )
 
 // journalOf returns the bytes of a journal of n records, and where its first and its last record begin.
-func journalOf(t *testing.T, n int) (b []byte, first, last int64) {
+func journalOf(t testing.TB, n int) (b []byte, first, last int) {
 	t.Helper()
-	h := header{Cluster: "demo", UID: "u"}
-	start, err := encode(h, nil)
-	must(t, err)
-	before, err := encode(h, records(n)[:n-1])
-	must(t, err)
-	b, err = encode(h, records(n))
-	must(t, err)
-	return b, int64(len(start)), int64(len(before))
+	b, err := encodeHeader(header{Cluster: "demo", UID: "u"})
+	first = len(b)
+	for i, r := range records(n) {
+		last = len(b)
+		line, e := encodeLine(entry{Number: uint64(i + 1), Records: []Record{r}})
+		b, err = append(b, line...), errors.Join(err, e)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, first, last
 }
 
 // TestTornAnywhere: a journal that is cut at any byte gives the records that are whole, and says where it was cut.
@@ -29,7 +35,7 @@ func TestTornAnywhere(t *testing.T) {
 	b, first, _ := journalOf(t, 4)
 	for n := range len(b) {
 		p, err := parse(b[:n])
-		if int64(n) < first { // never seen: the file begins to exist by a rename
+		if n < first { // never seen: the file begins to exist by a rename
 			if err == nil {
 				t.Errorf("cut at %d, in the header: no error", n)
 			}
@@ -43,7 +49,7 @@ func TestTornAnywhere(t *testing.T) {
 		if len(p.records) != want || (want > 0 && !reflect.DeepEqual(p.records, records(want))) {
 			t.Errorf("cut at %d: %d records; want %d", n, len(p.records), want)
 		}
-		if good := first + int64(strings.LastIndexByte(string(b[first:n]), '\n')+1); p.good != good {
+		if good := first + strings.LastIndexByte(string(b[first:n]), '\n') + 1; p.good != good {
 			t.Errorf("cut at %d: good up to %d; want %d", n, p.good, good)
 		}
 	}
@@ -52,13 +58,15 @@ func TestTornAnywhere(t *testing.T) {
 // TestTornOnDisk: the same through Open, which then goes on behind what is whole.
 func TestTornOnDisk(t *testing.T) {
 	o := filled(t, 3)
-	path := filepath.Join(o.Folder, "journal")
+	path := fileOf(t, o, "journal")
 	b, err := os.ReadFile(path)
 	must(t, err)
 	lines := strings.SplitAfter(strings.TrimSuffix(string(b), "\n"), "\n")
 	good := len(b) - len(lines[len(lines)-1]) - 1
 	for n := good + 1; n < len(b); n += 7 {
+		path := fileOf(t, o, "journal")
 		must(t, os.WriteFile(path, b[:n], 0o600))
+		must(t, os.RemoveAll(o.Seen)) // else it is noticed that a write is missing that was seen
 		reader := o
 		reader.ReadOnly = true
 		r := mustOpen(t, reader)
@@ -71,7 +79,7 @@ func TestTornOnDisk(t *testing.T) {
 		}
 		must(t, s.Append(records(3)[2]))
 		must(t, s.Close())
-		if now, _ := os.ReadFile(path); string(now) != string(b) {
+		if now, _ := os.ReadFile(fileOf(t, o, "journal")); string(now[strings.LastIndex(string(now), "\n{")+1:]) == "" || strings.SplitN(string(now), "\n", 3)[2] != strings.SplitN(string(b), "\n", 3)[2] {
 			t.Errorf("cut at %d, the last record written again:\n%s\nwant\n%s", n, now, b)
 		}
 	}
@@ -80,7 +88,7 @@ func TestTornOnDisk(t *testing.T) {
 // TestAnyFlippedBitOfTheLast: a record with any bit turned over is dropped, never believed.
 func TestAnyFlippedBitOfTheLast(t *testing.T) {
 	b, _, last := journalOf(t, 3)
-	for i := int(last); i < len(b); i++ {
+	for i := last; i < len(b); i++ {
 		for bit := range 8 {
 			bad := append([]byte(nil), b...)
 			bad[i] ^= 1 << bit
@@ -95,7 +103,7 @@ func TestAnyFlippedBitOfTheLast(t *testing.T) {
 // TestAnyFlippedBitBefore: with whole records behind it, such a record is damage, and nothing is dropped for it.
 func TestAnyFlippedBitBefore(t *testing.T) {
 	b, first, last := journalOf(t, 3)
-	for i := range int(last) {
+	for i := range last {
 		for bit := range 8 {
 			bad := append([]byte(nil), b...)
 			bad[i] ^= 1 << bit
@@ -103,10 +111,10 @@ func TestAnyFlippedBitBefore(t *testing.T) {
 			var c *CorruptError
 			var v *VersionError
 			switch {
-			case errors.As(err, &v) && i < int(first): // the version in the first line may become another
+			case errors.As(err, &v) && i < first: // the version in the first line may become another
 			case !errors.As(err, &c):
 				t.Errorf("bit %d of byte %d: %v; want a CorruptError", bit, i, err)
-			case int64(i) >= first && (c.Offset > int64(i) || c.Offset < first):
+			case i >= first && (c.Offset > int64(i) || c.Offset < int64(first)):
 				t.Errorf("bit %d of byte %d: damage is said to begin at %d", bit, i, c.Offset)
 			}
 		}
@@ -115,7 +123,7 @@ func TestAnyFlippedBitBefore(t *testing.T) {
 
 func TestDamageStops(t *testing.T) {
 	o := filled(t, 3)
-	path := filepath.Join(o.Folder, "journal")
+	path := fileOf(t, o, "journal")
 	b, err := os.ReadFile(path)
 	must(t, err)
 	at := strings.Index(string(b), "workers[1]")
@@ -132,12 +140,12 @@ func TestDamageStops(t *testing.T) {
 
 func TestVersionOfTheFuture(t *testing.T) {
 	o := filled(t, 1)
-	path := filepath.Join(o.Folder, "journal")
-	must(t, os.WriteFile(path, []byte("provision journal 2\n\x00\x01 something else"), 0o600))
-	if e := openError[*VersionError](t, o); e.Have != 2 || e.Know != 1 || e.Path != path {
+	path := fileOf(t, o, "journal")
+	must(t, os.WriteFile(path, []byte("provision journal 3\n\x00\x01 something else"), 0o600))
+	if e := openError[*VersionError](t, o); e.Have != 3 || e.Know != 2 || e.Path != path {
 		t.Errorf("got %+v", e)
 	}
-	for _, junk := range []string{"", "\n", "provision journal \n", "provision journal 0\n", "provision journal 1", "provision journal 1\n", "{}\n"} {
+	for _, junk := range []string{"", "\n", "provision journal \n", "provision journal 0\n", "provision journal 1", "provision journal 1\n", "provision journal 2", "provision journal 2\n", "provision journal 02\n", "{}\n"} {
 		must(t, os.WriteFile(path, []byte(junk), 0o600))
 		openError[*CorruptError](t, o)
 	}
@@ -162,7 +170,7 @@ func TestLatest(t *testing.T) {
 func TestCompact(t *testing.T) {
 	o := filled(t, 20)
 	s := mustOpen(t, o)
-	before, err := os.Stat(filepath.Join(o.Folder, "journal"))
+	before, err := os.Stat(fileOf(t, o, "journal"))
 	must(t, err)
 	must(t, s.Compact(func(rs []Record) []Record { return rs[18:] }))
 	must(t, s.Append(records(21)[20]))
@@ -176,7 +184,7 @@ func TestCompact(t *testing.T) {
 	if got := s.Records(); !reflect.DeepEqual(got, want) || s.UID() != uid {
 		t.Errorf("after Compact and Open: %v of %s; want %v of %s", got, s.UID(), want, uid)
 	}
-	if after, err := os.Stat(filepath.Join(o.Folder, "journal")); err != nil || after.Size() >= before.Size() {
+	if after, err := os.Stat(fileOf(t, o, "journal")); err != nil || after.Size() >= before.Size() {
 		t.Errorf("the journal has %d bytes, and had %d: %v", after.Size(), before.Size(), err)
 	}
 }
@@ -221,19 +229,15 @@ func TestAppendBadData(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	h := header{Cluster: "demo", UID: "u"}
-	b, err := encode(h, records(2))
-	if err != nil {
-		f.Fatal(err)
-	}
+	b, _, _ := journalOf(f, 2)
 	f.Add(b)
-	f.Add([]byte("provision journal 1\n"))
+	f.Add([]byte(journal1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parse(b)
 		if err != nil {
 			return
 		}
-		if p.good > int64(len(b)) || p.header.UID == "" {
+		if p.good > len(b) || p.header.UID == "" {
 			t.Errorf("good up to %d of %d, header %+v", p.good, len(b), p.header)
 		}
 		if q, err := parse(b[:p.good]); err != nil || !reflect.DeepEqual(p, q) {
@@ -244,7 +248,7 @@ func FuzzParse(f *testing.F) {
 
 func BenchmarkAppend(b *testing.B) {
 	dir := b.TempDir()
-	s, err := Open(b.Context(), Options{Cluster: "demo", Folder: filepath.Join(dir, "s"), Identity: filepath.Join(dir, "i")})
+	s, err := Open(b.Context(), Options{Cluster: "demo", Folder: filepath.Join(dir, "s"), Identity: filepath.Join(dir, "i"), Seen: filepath.Join(dir, "seen")})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -257,4 +261,46 @@ func BenchmarkAppend(b *testing.B) {
 			}
 		}
 	})
+}
+
+// journal1 is a journal as the first format was written.
+const journal1 = `provision journal 1
+718ca8d6 [{"cluster":"demo","uid":"aaaaaaaaaaaaaaaaaaaaaaaaaa"}]
+d8cee8a1 [{"type":"intent","address":"network.main","time":"2026-11-23T12:00:00Z","data":{"verb":"create"}},{"type":"done","address":"network.main","time":"2026-11-23T12:00:00Z"}]
+971edb54 [{"type":"note","time":"2026-11-23T12:00:01Z"}]
+`
+
+// TestFirstFormat: a state of the first format is read, and written in the second from then on.
+func TestFirstFormat(t *testing.T) {
+	o := options(t)
+	must(t, o.defaults())
+	id, err := makeIdentity(o)
+	must(t, err)
+	var b bytes.Buffer
+	w, err := age.Encrypt(&b, id.identities[0].(*age.HybridIdentity).Recipient())
+	must(t, err)
+	fmt.Fprint(w, `{"uid":"aaaaaaaaaaaaaaaaaaaaaaaaaa","secrets":{"a":"Yg=="}}`)
+	must(t, w.Close())
+	must(t, os.MkdirAll(o.Folder, 0o700))
+	for name, text := range map[string]string{"journal": journal1, "secrets.age": b.String(), "recipients": id.first() + "\n", "lock": ""} {
+		must(t, os.WriteFile(filepath.Join(o.Folder, name), []byte(text), 0o600))
+	}
+	for i, readOnly := range []bool{true, false, false} {
+		o.ReadOnly = readOnly
+		s := mustOpen(t, o)
+		if b, ok := s.Secret("a"); !ok || string(b) != "b" || s.UID() != strings.Repeat("a", 26) || len(s.Records()) != 3+max(0, i-1) || s.Recipients()[0] != id.first() {
+			t.Errorf("%d: secret %q, UID %s, %d records, to %v", i, b, s.UID(), len(s.Records()), s.Recipients())
+		}
+		if i == 1 {
+			must(t, s.Append(records(1)[0]))
+			must(t, s.SetSecrets(map[string][]byte{"c": nil}))
+		}
+		must(t, s.Close())
+	}
+	for _, kind := range []string{"journal", "secrets", "lease"} {
+		fileOf(t, o, kind)
+	}
+	if in, _ := os.ReadDir(o.Folder); len(in) != 3 {
+		t.Errorf("the folder holds %v; want three files", in)
+	}
 }

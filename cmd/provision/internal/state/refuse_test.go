@@ -36,7 +36,21 @@ func TestSecretsOfAnotherCluster(t *testing.T) {
 		must(t, s.SetSecrets(map[string][]byte{"a": {1}}))
 		must(t, s.Close())
 	}
-	must(t, os.Rename(filepath.Join(b.Folder, "secrets.age"), filepath.Join(a.Folder, "secrets.age")))
+	other, err := os.ReadFile(fileOf(t, b, "secrets"))
+	must(t, err)
+	mine, err := os.ReadFile(fileOf(t, a, "secrets"))
+	must(t, err)
+	must(t, os.WriteFile(fileOf(t, a, "secrets"), other, 0o600))
+	openError[*CorruptError](t, a) // the journal has the sum of what it names
+	journal, err := os.ReadFile(fileOf(t, a, "journal"))
+	must(t, err)
+	p, err := parse(journal)
+	must(t, err)
+	p.secrets.SHA256 = digest(other)
+	if digest(mine) == digest(other) {
+		t.Fatal("the two files are the same")
+	}
+	writeJournal(t, fileOf(t, a, "journal"), p.header, entry{Number: 1, Secrets: p.secrets})
 	if e := openError[*ForeignError](t, a); !e.UID {
 		t.Errorf("got %+v", e)
 	}
@@ -55,18 +69,31 @@ func TestFolderOfOtherThings(t *testing.T) {
 	}
 }
 
+// writeJournal makes a journal of a header and entries.
+func writeJournal(t *testing.T, path string, h header, es ...entry) {
+	t.Helper()
+	b, err := encodeHeader(h)
+	must(t, err)
+	for _, e := range es {
+		line, err := encodeLine(e)
+		must(t, err)
+		b = append(b, line...)
+	}
+	must(t, os.WriteFile(path, b, 0o600))
+}
+
 func TestAnotherMachine(t *testing.T) {
 	o := filled(t, 2)
-	path := filepath.Join(o.Folder, "journal")
+	path := fileOf(t, o, "journal")
 	mine := machineID()
 	for _, c := range []struct {
 		machine string
 		any     bool
 		refused bool
 	}{{"ffff", false, mine != ""}, {"ffff", true, false}, {"", false, false}, {mine, false, false}} {
-		b, err := encode(header{Cluster: "demo", UID: "u", Machine: c.machine, Host: "elsewhere"}, nil)
-		must(t, err)
-		must(t, os.WriteFile(path, b, 0o600))
+		must(t, os.RemoveAll(o.Seen))
+		path = fileOf(t, o, "journal")
+		writeJournal(t, path, header{Cluster: "demo", UID: "u", Machine: c.machine, Host: "elsewhere"})
 		o.AnyMachine = c.any
 		if c.refused {
 			if e := openError[*MachineError](t, o); e.Host != "elsewhere" {
@@ -83,7 +110,7 @@ func TestExposed(t *testing.T) {
 		path string
 		mode os.FileMode
 	}{
-		{"", 0o750}, {"", 0o701}, {"journal", 0o640}, {"journal", 0o602}, {"secrets.age", 0o644}, {"lock", 0o660}, {"identity", 0o604}, {"identity folder", 0o770},
+		{"", 0o750}, {"", 0o701}, {"journal", 0o640}, {"journal", 0o602}, {"secrets", 0o644}, {"lease", 0o660}, {"identity", 0o604}, {"identity folder", 0o770},
 	} {
 		o := options(t)
 		s := mustOpen(t, o)
@@ -91,6 +118,8 @@ func TestExposed(t *testing.T) {
 		must(t, s.Close())
 		path := filepath.Join(o.Folder, c.path)
 		switch c.path {
+		case "journal", "secrets", "lease":
+			path = fileOf(t, o, c.path)
 		case "identity":
 			path = o.Identity
 		case "identity folder":
@@ -113,9 +142,9 @@ func TestExposed(t *testing.T) {
 
 func TestNoFile(t *testing.T) {
 	o := filled(t, 1)
-	path := filepath.Join(o.Folder, "journal")
-	must(t, os.Rename(path, path+".real"))
-	must(t, os.Symlink(path+".real", path))
+	path := fileOf(t, o, "journal")
+	must(t, os.Rename(path, o.Folder+".real"))
+	must(t, os.Symlink(o.Folder+".real", path))
 	if e := openError[*AccessError](t, o); e.Path != path {
 		t.Errorf("a link: %+v", e)
 	}
@@ -135,10 +164,10 @@ func TestIdentityLost(t *testing.T) {
 	real := o.Identity + ".away"
 	must(t, os.Rename(o.Identity, real))
 	e := openError[*IdentityError](t, o)
-	id, err := readIdentity(real)
+	id, err := readIdentity(o, real)
 	must(t, err)
-	if !e.Missing || len(e.Recipients) != 1 || e.Recipients[0] != id.public || !strings.HasPrefix(id.public, "age1pq1") {
-		t.Errorf("got %+v; want that it is missing, and %s", e, id.public)
+	if !e.Missing || len(e.Recipients) != 1 || e.Recipients[0] != id.first() || !strings.HasPrefix(id.first(), "age1pq1") {
+		t.Errorf("got %+v; want that it is missing, and %s", e, id.first())
 	}
 	if _, err := os.Stat(o.Identity); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a lost identity was made anew: %v", err)
@@ -148,10 +177,10 @@ func TestIdentityLost(t *testing.T) {
 	must(t, err)
 	must(t, os.WriteFile(o.Identity, []byte(other.String()+"\n"), 0o600))
 	e = openError[*IdentityError](t, o)
-	if e.Missing || len(e.Have) != 1 || e.Have[0] != other.Recipient().String() || e.Recipients[0] != id.public {
+	if e.Missing || len(e.Have) != 1 || e.Have[0] != other.Recipient().String() || e.Recipients[0] != id.first() {
 		t.Errorf("with another: got %+v", e)
 	}
-	if text := e.Error(); len(text) > 400 || !strings.Contains(text, id.public[:24]) || strings.Contains(text, other.String()) {
+	if text := e.Error(); len(text) > 400 || !strings.Contains(text, id.first()[:24]) || strings.Contains(text, other.String()) {
 		t.Errorf("the error says %q", text)
 	}
 
@@ -175,7 +204,7 @@ func TestDamagedSecrets(t *testing.T) {
 	s := mustOpen(t, o)
 	must(t, s.SetSecrets(map[string][]byte{"a": []byte("b")}))
 	must(t, s.Close())
-	path := filepath.Join(o.Folder, "secrets.age")
+	path := fileOf(t, o, "secrets")
 	b, err := os.ReadFile(path)
 	must(t, err)
 	for _, n := range []int{0, 10, len(b) / 2, len(b) - 1} {

@@ -1,62 +1,53 @@
 // Package state keeps what the CLI must remember of one cluster between two commands: its secrets, which exist nowhere
 // else, and a journal of what was begun and done. What exists is the vendor's to say; the journal is only a help.
 //
-// All of it lies in one folder, readable by its owner alone:
-//
-//	journal      what was begun and done; see Record
-//	secrets.age  all secrets, encrypted to the user's age identity
-//	recipients   whom secrets.age is encrypted to
-//	lock         who works on the cluster now
+// It lies in a folder that its owner alone can read, or in a bucket. One command at a time may write: it holds a lease, which
+// ends with it, and every write fails once another has taken the lease over. See place for how.
 package state
 
 import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
-// Options says which state to open, and how.
-type Options struct {
-	Cluster    string           // the cluster's name
-	Command    string           // what opens it, for the person who finds it locked: "provision apply cluster.hcl"
-	Folder     string           // empty: $XDG_STATE_HOME/provision/<Cluster>, by default below ~/.local/state
-	Identity   string           // path of the age identity; empty: $XDG_CONFIG_HOME/provision/identity.age, by default below ~/.config
-	ReadOnly   bool             // take no lock and write nothing
-	AnyMachine bool             // accept a state that was made on another machine
-	Now        func() time.Time // nil: time.Now
-}
-
 // A State is the open state of one cluster. Its methods are safe for concurrent use. Close it at the end.
 type State struct {
-	o    Options
-	lock *lock // nil if read-only
-	lost chan struct{}
+	o     Options
+	place place
 
-	mu      sync.Mutex // guards what follows, and the files but the journal's end
+	term term // nil if read-only
+	mine lease
+	stop chan struct{} // ends the renewal of the lease
+	kept chan struct{} // closed when it has ended
+	lost chan struct{}
+	lose func() // closes lost
+
+	journal *journal // of a read-only state it is only read
+	seen    mark     // what this user has seen of the cluster
+
+	mu      sync.Mutex // guards what follows
 	header  header
-	journal *journal // nil until the first write
-	records []Record // of a read-only state; else the journal has them
-	offset  int64    // where the journal was cut at load, if dropped is not 0
+	offset  int64 // where the journal was cut at load, if dropped is not 0
 	dropped int64
+	loaded  uint64 // the journal's serial at load
 	secrets map[string][]byte
+	phrase  string // the passphrase, once it was asked for
 	closed  bool
 }
 
 // Open opens the state of a cluster, and makes it at the first write if there is none. Unless it is ReadOnly, it holds the
-// lock until Close; the lock also ends with the process.
+// lease until Close; the lease also ends with the process, or when it is not renewed in time.
 //
-// Errors, beside those of files, are *LockedError, *ForeignError, *MachineError, *IdentityError, *CorruptError,
-// *VersionError, *ExposedError, *AccessError and *SpaceError. Each names its diagnostic and the way out.
+// Errors, beside those of the system and of package bucket, are the types of this package whose names end in Error. Each
+// names its diagnostic and the way out.
 func Open(ctx context.Context, o Options) (*State, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -64,92 +55,119 @@ func Open(ctx context.Context, o Options) (*State, error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	s := &State{o: o, lost: make(chan struct{}), secrets: map[string][]byte{}}
+	p, err := o.at(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &State{o: o, place: p, secrets: map[string][]byte{}, lost: make(chan struct{})}
+	s.lose = sync.OnceFunc(func() { close(s.lost) })
+	s.journal = &journal{fence: s.lose}
+	risky := false
 	if !o.ReadOnly {
-		l, err := takeLock(ctx, o)
-		if err != nil {
+		if s.term, s.mine, risky, err = acquire(ctx, p, o); err != nil {
+			p.close()
 			return nil, err
 		}
-		s.lock = l
+		s.journal.term = s.term
+		s.stop, s.kept = make(chan struct{}), make(chan struct{})
+		go s.keep(s.mine)
 	}
-	if err := s.load(); err != nil {
+	if err := s.load(ctx, risky); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (o *Options) defaults() (err error) {
-	if o.Cluster == "" || o.Cluster != filepath.Base(o.Cluster) || strings.HasPrefix(o.Cluster, ".") {
-		return fmt.Errorf("the name %q cannot be the name of a state folder", o.Cluster)
-	}
-	if o.Folder == "" {
-		if o.Folder, err = userFolder("XDG_STATE_HOME", ".local/state"); err != nil {
+// load reads what is there. Unless it is only to be read, it is then put in place for this term; that is also done with
+// nothing if a former writer may yet begin to write.
+func (s *State) load(ctx context.Context, risky bool) error {
+	for {
+		i, err := s.place.read(ctx)
+		var p parsed
+		if err == nil {
+			p, err = s.parse(i)
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist), err == nil && p.header.Unused:
+			if !s.o.ReadOnly {
+				s.fresh(p.header)
+				if risky || p.header.Unused {
+					err = s.journal.begin(ctx, i, nil)
+				} else {
+					err = nil
+				}
+			} else {
+				err = nil
+			}
+		case err == nil:
+			if err = s.accept(p); err == nil {
+				err = s.resume(ctx, i, p)
+			}
+		}
+		if !errors.Is(err, errChanged) {
 			return err
 		}
-		o.Folder = filepath.Join(o.Folder, "provision", o.Cluster)
 	}
-	if o.Identity == "" {
-		if o.Identity, err = userFolder("XDG_CONFIG_HOME", ".config"); err != nil {
-			return err
-		}
-		o.Identity = filepath.Join(o.Identity, "provision", "identity.age")
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	o.Folder, err = filepath.Abs(o.Folder)
-	return err
 }
 
-// userFolder is a folder of the XDG base directory specification, which says to ignore relative ones.
-func userFolder(env, below string) (string, error) {
-	if d := os.Getenv(env); filepath.IsAbs(d) {
-		return d, nil
-	}
-	home, err := os.UserHomeDir()
+// parse reads the journal.
+func (s *State) parse(i image) (parsed, error) {
+	p, err := parse(i.text)
 	if err != nil {
-		return "", fmt.Errorf("no folder for the state: neither %s nor HOME is set", env)
+		return p, at(err, i.path)
 	}
-	return filepath.Join(home, below), nil
+	if p.version == 1 {
+		err = s.upgrade(&p)
+	}
+	return p, err
 }
 
-// load reads what is on disk.
-func (s *State) load() error {
-	if err := checkFolder(s.o.Folder); errors.Is(err, fs.ErrNotExist) && s.o.ReadOnly {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	b, err := readFile(s.path("journal"))
+// upgrade makes what the first format says fit for the second.
+func (s *State) upgrade(p *parsed) error {
+	b, err := s.place.secrets(context.Background(), "secrets.age")
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.loadNew()
+		return nil
 	} else if err != nil {
 		return err
 	}
-	p, err := parse(b)
+	p.secrets = &sealed{File: "secrets.age", SHA256: digest(b)}
+	if to, err := s.place.secrets(context.Background(), "recipients"); err == nil {
+		p.secrets.To = strings.Fields(string(to))
+	}
+	return nil
+}
+
+// fresh begins a state that was never written.
+func (s *State) fresh(was header) {
+	s.header = header{Cluster: s.o.Cluster, UID: strings.ToLower(rand.Text()), Machine: machineID(), Host: hostname(), Serial: was.Serial, Unused: true}
+	s.journal.header, s.journal.serial = s.header, s.header.Serial
+}
+
+// accept says whether what was read is this cluster's, and no older than what this user has seen.
+func (s *State) accept(p parsed) error {
+	if err := s.ours(p.header); err != nil {
+		return err
+	}
+	seen, err := readMark(s.o.Seen, p.header.UID)
 	if err != nil {
-		return at(err, s.path("journal"))
-	}
-	if err := s.mine(p.header); err != nil {
 		return err
 	}
-	s.header, s.records = p.header, p.records
-	if s.offset, s.dropped = p.good, int64(len(b))-p.good; s.dropped == 0 {
-		s.offset = 0
+	s.seen = seen
+	if !s.o.Accept && (seen.Removed || seen.Serial > p.serial) {
+		return &RolledBackError{Place: s.place.String(), Cluster: p.header.Cluster, Have: p.serial, HaveTime: p.time, Seen: seen.Serial, SeenTime: seen.Time, Removed: seen.Removed}
 	}
-	if err := s.loadSecrets(); err != nil {
-		return err
+	return nil
+}
+
+// ours says whether the state is this cluster's and, in a folder, this machine's.
+func (s *State) ours(h header) error {
+	if h.Cluster != s.o.Cluster {
+		return &ForeignError{Place: s.place.String(), Want: s.o.Cluster, Have: h.Cluster}
 	}
-	if s.o.ReadOnly {
-		return nil
-	}
-	removeTemporary(s.o.Folder)
-	if s.journal, err = openJournal(s.path("journal"), p.good, p.records); err != nil {
-		return err
-	}
-	if n := len(p.records); n > compactAbove && len(Latest(p.records)) < n/2 {
-		return s.journal.compact(s.header, Latest)
+	_, isFolder := s.place.(*folder)
+	if m := machineID(); isFolder && !s.o.AnyMachine && h.Machine != "" && m != "" && h.Machine != m {
+		return &MachineError{Place: s.place.String(), Host: h.Host}
 	}
 	return nil
 }
@@ -157,41 +175,52 @@ func (s *State) load() error {
 // compactAbove is how many records a journal has to have before Open looks whether fewer would do.
 const compactAbove = 1000
 
-// loadNew begins a state that is not on disk yet. A folder with other things in it is not made one: Remove takes all.
-func (s *State) loadNew() error {
+// resume goes on with what was read.
+func (s *State) resume(ctx context.Context, i image, p parsed) error {
+	j := s.journal
+	s.header, s.loaded = p.header, p.serial
+	j.header, j.secrets, j.serial, j.time, j.records, j.used = p.header, p.secrets, p.serial, p.time, p.records, true
+	if s.offset, s.dropped = int64(p.good), int64(len(i.text)-p.good); s.dropped == 0 {
+		s.offset = 0
+	}
+	if !s.o.ReadOnly {
+		entries := i.text[p.first:p.good]
+		if p.version == 1 {
+			var err error
+			if entries, j.serial, err = encodeEntries(0, p.records); err != nil {
+				return err
+			}
+			j.header.Secrets = p.secrets
+		}
+		if err := j.begin(ctx, i, entries); err != nil {
+			return err
+		}
+	}
+	if err := s.loadSecrets(ctx); err != nil {
+		return err
+	}
 	if s.o.ReadOnly {
 		return nil
 	}
-	removeTemporary(s.o.Folder)
-	in, err := os.ReadDir(s.o.Folder)
-	if err != nil {
-		return pathError(s.o.Folder, err)
-	}
-	for _, e := range in {
-		if e.Name() != "lock" {
-			os.Remove(s.lock.path)
-			return &ForeignError{Folder: s.o.Folder, Found: e.Name()}
-		}
-	}
-	s.header = header{Cluster: s.o.Cluster, UID: strings.ToLower(rand.Text()), Machine: machineID(), Host: hostname()}
-	return nil
-}
-
-// mine says whether the state is this cluster's and this machine's.
-func (s *State) mine(h header) error {
-	if h.Cluster != s.o.Cluster {
-		return &ForeignError{Folder: s.o.Folder, Want: s.o.Cluster, Have: h.Cluster}
-	}
-	if m := machineID(); !s.o.AnyMachine && h.Machine != "" && m != "" && h.Machine != m {
-		return &MachineError{Folder: s.o.Folder, Host: h.Host}
+	switch n := len(p.records); {
+	case s.o.Accept && (s.seen.Removed || s.seen.Serial > j.serial):
+		return j.compact(s.seen.Serial, func(rs []Record) []Record { return rs })
+	case n > compactAbove && len(Latest(p.records)) < n/2:
+		return j.compact(0, Latest)
 	}
 	return nil
 }
 
-func (s *State) path(name string) string { return filepath.Join(s.o.Folder, name) }
+// Folder returns the path of the state's folder; empty if it is in a bucket.
+func (s *State) Folder() string {
+	if f, ok := s.place.(*folder); ok {
+		return f.path
+	}
+	return ""
+}
 
-// Folder returns the path of the state's folder.
-func (s *State) Folder() string { return s.o.Folder }
+// Place returns where the state is: the path of a folder, or a bucket's URL.
+func (s *State) Place() string { return s.place.String() }
 
 // UID returns the cluster's own ID, made with its state: 26 lower-case letters and digits. It tells apart two clusters of
 // one name. It is empty if the state is read-only and not there.
@@ -208,28 +237,38 @@ func (s *State) Adopt(uid string) error {
 	defer s.mu.Unlock()
 	switch {
 	case s.closed || s.o.ReadOnly:
-		return &AccessError{Path: s.o.Folder, Err: errors.New("it is not open for writing")}
+		return s.notForWriting()
 	case uid == s.header.UID:
 		return nil
-	case s.journal != nil:
-		return &ForeignError{Folder: s.o.Folder, Want: uid, Have: s.header.UID, UID: true}
-	case len(uid) != 26 || strings.Trim(uid, "abcdefghijklmnopqrstuvwxyz234567") != "":
-		return fmt.Errorf("%q is not the UID of a cluster", uid)
+	case s.journal.exists():
+		return &ForeignError{Place: s.place.String(), Want: uid, Have: s.header.UID, UID: true}
+	case !isUID(uid):
+		return &UIDError{uid}
 	}
-	s.header.UID = uid
+	seen, err := readMark(s.o.Seen, uid)
+	if err != nil {
+		return err
+	}
+	s.header.UID, s.seen = uid, seen
+	s.journal.adopt(uid, seen.Serial)
 	return nil
+}
+
+// isUID says whether it may be the UID of a cluster.
+func isUID(s string) bool {
+	return len(s) == 26 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
+func (s *State) notForWriting() error {
+	return &AccessError{Path: s.place.String(), Err: errors.New("it is not open for writing")}
 }
 
 // Lost is closed when the state's lease is lost: every write fails from then on, and another may have begun. So no step
 // should be started after it. It stays open for a state that is read-only.
 func (s *State) Lost() <-chan struct{} { return s.lost }
 
-// Exists says whether the cluster has a state on disk.
-func (s *State) Exists() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.journal != nil || (s.o.ReadOnly && s.header.UID != "")
-}
+// Exists says whether the cluster has a state.
+func (s *State) Exists() bool { return s.journal.exists() }
 
 // CheckUID compares the UID that an object of this cluster's name bears at its vendor with the state's. The error is a
 // *ForeignError. An empty UID, on either side, is no other cluster's.
@@ -238,7 +277,7 @@ func (s *State) CheckUID(uid string) error {
 	if uid == "" || have == "" || uid == have {
 		return nil
 	}
-	return &ForeignError{Folder: s.o.Folder, Want: uid, Have: have, UID: true}
+	return &ForeignError{Place: s.place.String(), Want: uid, Have: have, UID: true}
 }
 
 // Dropped returns where the journal was cut when it was opened, and how many bytes came behind: the rest of a record that
@@ -246,61 +285,43 @@ func (s *State) CheckUID(uid string) error {
 func (s *State) Dropped() (offset, bytes int64) { return s.offset, s.dropped }
 
 // Records returns all records, the oldest first.
-func (s *State) Records() []Record {
-	s.mu.Lock()
-	j, rs := s.journal, s.records
-	s.mu.Unlock()
-	if j != nil {
-		return j.all()
-	}
-	return slices.Clone(rs)
-}
+func (s *State) Records() []Record { return s.journal.all() }
 
-// Append writes a record. When it returns, the record is on disk and survives a loss of power. A zero Time becomes now.
-// Records that many goroutines append at once share one write.
+// Append writes a record. When it returns, the record is written and survives a loss of power, and nobody else had taken the
+// lease. A zero Time becomes now. Records that many goroutines append at once share one write.
 func (s *State) Append(r Record) error {
 	if r.Time.IsZero() {
 		r.Time = s.o.Now()
 	}
 	r.Time = r.Time.UTC().Truncate(time.Millisecond)
 	r.Data = slices.Clone(r.Data)
-	j, err := s.writable()
-	if err != nil {
+	if err := s.writable(); err != nil {
 		return err
 	}
-	return j.append(r)
+	return s.journal.append(r)
 }
 
-// writable returns the journal, and makes it if it is not there.
-func (s *State) writable() (*journal, error) {
+func (s *State) writable() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.o.ReadOnly {
-		return nil, &AccessError{Path: s.o.Folder, Err: errors.New("it is not open for writing")}
+		return s.notForWriting()
 	}
-	if s.journal != nil {
-		return s.journal, nil
-	}
-	path := s.path("journal")
-	b, err := encode(s.header, nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := writeFile(path, b); err != nil {
-		return nil, err
-	}
-	s.journal, err = openJournal(path, int64(len(b)), nil)
-	return s.journal, err
+	return nil
 }
 
 // Compact rewrites the journal with the records that keep returns of all records, beside the old one and then in its
 // place. Latest is what keep usually is, and what Open does by itself to a long journal. Appends meanwhile wait.
 func (s *State) Compact(keep func([]Record) []Record) error {
-	j, err := s.writable()
-	if err != nil {
+	if err := s.writable(); err != nil {
 		return err
 	}
-	return j.compact(s.header, keep)
+	if err := s.journal.compact(0, keep); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mark(false)
 }
 
 // Secret returns a copy of the named secret.
@@ -311,14 +332,14 @@ func (s *State) Secret(name string) ([]byte, bool) {
 	return slices.Clone(b), ok
 }
 
-// SetSecrets adds the secrets, or replaces those of the same names; nil removes one. When it returns, all are on disk,
+// SetSecrets adds the secrets, or replaces those of the same names; nil removes one. When it returns, all are written,
 // encrypted; after an error, or a loss of power, all are as they were.
 func (s *State) SetSecrets(set map[string][]byte) error {
-	if _, err := s.writable(); err != nil {
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed || s.o.ReadOnly {
+		return s.notForWriting()
+	}
 	all := maps.Clone(s.secrets)
 	for name, b := range set {
 		if b == nil {
@@ -327,14 +348,14 @@ func (s *State) SetSecrets(set map[string][]byte) error {
 			all[name] = slices.Clone(b)
 		}
 	}
-	if err := s.saveSecrets(all); err != nil {
+	if err := s.saveSecrets(all, false); err != nil {
 		return err
 	}
 	s.secrets = all
 	return nil
 }
 
-// Close releases the lock. A state that was never written leaves nothing behind. A second Close does nothing.
+// Close gives the lease back. A state that was never written leaves nothing behind. A second Close does nothing.
 func (s *State) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -342,47 +363,56 @@ func (s *State) Close() error {
 		return nil
 	}
 	s.closed = true
-	var err error
-	if s.journal != nil {
-		err = s.journal.close()
+	s.journal.close()
+	defer s.place.close()
+	if s.term == nil {
+		return nil
 	}
-	if s.lock == nil {
-		return err
+	s.endRenewal()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	l := s.mine.renewed(s.o)
+	if !s.journal.begun {
+		s.term.leave(ctx, l)
+		return nil
 	}
-	if s.journal == nil && s.header.UID != "" { // new, and never written
-		os.Remove(s.lock.path)
-		os.Remove(s.o.Folder) // only if it is empty
+	err := s.mark(false)
+	if e := s.term.release(ctx, l); !isFenced(e) && !isGone(e) {
+		err = errors.Join(err, e)
 	}
-	return errors.Join(err, s.lock.release())
+	return err
 }
 
-// Remove removes the folder with all that is in it, and closes the state. It is for after the cluster is gone: nothing
+// endRenewal is called once.
+func (s *State) endRenewal() {
+	close(s.stop)
+	<-s.kept
+}
+
+// Remove removes all that is in the folder or the bucket, and closes the state. It is for after the cluster is gone: nothing
 // brings its secrets back.
 func (s *State) Remove() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.o.ReadOnly {
-		return &AccessError{Path: s.o.Folder, Err: errors.New("it is not open for writing")}
+		return s.notForWriting()
 	}
 	s.closed = true
-	if s.journal != nil {
-		s.journal.close()
+	defer s.place.close()
+	s.endRenewal()
+	ctx, cancel := context.WithTimeout(context.Background(), slow)
+	defer cancel()
+	used := s.journal.exists()
+	l := s.mine.renewed(s.o)
+	if err := s.journal.remove(ctx, l); err != nil {
+		s.term.release(ctx, l)
+		return err
 	}
-	in, err := os.ReadDir(s.o.Folder)
-	for _, e := range in {
-		if e.Name() != "lock" { // goes last, so that nobody begins while this is half done
-			err = errors.Join(err, os.RemoveAll(s.path(e.Name())))
-		}
+	if !used {
+		return nil
 	}
-	if err == nil {
-		err = errors.Join(os.Remove(s.lock.path), os.Remove(s.o.Folder))
-		if errors.Is(err, syscall.ENOTEMPTY) { // with its lock gone, the folder is free: another process has begun in it
-			err = nil
-		}
-	}
-	if err == nil {
-		err = syncFolder(filepath.Dir(s.o.Folder))
-	}
-	s.lock.release()
-	return pathError(s.o.Folder, err)
+	return s.mark(true)
 }
+
+// stem is the part of a file's name that says which write it belongs to.
+func stem(serial uint64) string { return strconv.FormatUint(serial, 10) }

@@ -24,8 +24,19 @@ func options(t *testing.T) Options {
 	return Options{
 		Cluster: "demo", Command: "provision apply cluster.hcl",
 		Folder: filepath.Join(dir, "state", "demo"), Identity: filepath.Join(dir, "config", "identity.age"),
-		Now: func() time.Time { return noon },
+		Seen: filepath.Join(dir, "seen"),
+		Now:  func() time.Time { return noon },
 	}
+}
+
+// fileOf returns the path of the state's only file of that kind.
+func fileOf(t *testing.T, o Options, kind string) string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(o.Folder, kind+".*"))
+	if err != nil || len(all) != 1 {
+		t.Fatalf("files of the kind %s: %v, %v; want one", kind, all, err)
+	}
+	return all[0]
 }
 
 func mustOpen(t *testing.T, o Options) *State {
@@ -213,7 +224,7 @@ func TestSecretsAreNotReadable(t *testing.T) {
 		}
 		return err
 	}))
-	if files != 5 { // journal, secrets.age, recipients, lock, identity.age
+	if files != 5 { // journal, secrets, lease, identity.age, what was seen
 		t.Errorf("%d files; want 5", files)
 	}
 	if b, ok := mustOpen(t, o).Secret("third"); !ok || string(b) != canary {
@@ -272,6 +283,10 @@ func TestDefaultFolders(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "c", "provision", "identity.age")); err != nil {
 		t.Error(err)
+	}
+	must(t, s.Close())
+	if in, _ := os.ReadDir(filepath.Join(dir, "s", "provision", ".seen")); len(in) != 1 || in[0].Name() != s.UID() {
+		t.Errorf("seen: %v; want %s", in, s.UID())
 	}
 	t.Setenv("XDG_STATE_HOME", "relative")
 	t.Setenv("HOME", dir)
