@@ -31,7 +31,19 @@ func rehearse(folder string) int {
 	if err != nil {
 		return complain(err)
 	}
+	spec := rehearsedBalancer(n.ID)
+	b, err := p.LoadBalancers().Create(ctx, spec)
+	if err != nil {
+		return complain(err)
+	}
+	spec.Targets = []providers.ID{m.ID}
+	if _, err := p.LoadBalancers().Update(ctx, b.ID, spec); err != nil {
+		return complain(err)
+	}
 	if err := p.Machines().Delete(ctx, m.ID); err != nil {
+		return complain(err)
+	}
+	if err := p.LoadBalancers().Delete(ctx, b.ID); err != nil {
 		return complain(err)
 	}
 	if err := p.Networks().Delete(ctx, n.ID); err != nil {
@@ -40,7 +52,12 @@ func rehearse(folder string) int {
 	return 0
 }
 
-// TestKilledAnywhere kills a process that makes and removes a network and a machine, a little later each time. What it leaves
+func rehearsedBalancer(n providers.ID) providers.LoadBalancerSpec {
+	return providers.LoadBalancerSpec{Owner: "demo", Name: "b", Network: n,
+		Ports: []providers.BalancerPort{{Name: "ssh", Protocol: "tcp", Port: 2222, TargetPort: 22}}}
+}
+
+// TestKilledAnywhere kills a process that makes and removes a network, a machine and a balancer, a little later each time. What it leaves
 // must be listed, be completed by Create, and be removed by Delete.
 func TestKilledAnywhere(t *testing.T) {
 	w := newWorld(t)
@@ -64,6 +81,10 @@ func TestKilledAnywhere(t *testing.T) {
 		}
 		if err == nil {
 			w.run(m, "true")
+		}
+		b, err := w.LoadBalancers().Create(t.Context(), rehearsedBalancer(m.Network))
+		if err != nil && providers.KindOf(err) != providers.Exists || b.Partial {
+			t.Fatalf("Create of a balancer after a kill at %s: %+v, %v", after, b, err)
 		}
 		if now := w.get(m); now.Partial || now.State != providers.Running {
 			t.Fatalf("after a kill at %s Create left %+v", after, now)
