@@ -132,20 +132,48 @@ func (c canaries) addTree(name string, tree any) error {
 }
 
 // in returns which of the secrets are in the data.
-func (c canaries) in(data []byte) (found []string) {
-	for _, name := range slices.Sorted(maps.Keys(c)) {
-		for _, form := range c[name] {
-			if bytes.Contains(data, form) {
-				found = append(found, name)
-				break
+func (c canaries) in(data []byte) []string { return c.finder().in(data) }
+
+// A finder looks for all forms of all secrets in one pass.
+type finder struct {
+	begins [1 << 16]bool // what a form may begin with
+	forms  map[[4]byte][]namedForm
+}
+
+type namedForm struct {
+	name string
+	form []byte
+}
+
+func (c canaries) finder() *finder {
+	f := &finder{forms: map[[4]byte][]namedForm{}}
+	for name, forms := range c {
+		for _, form := range forms {
+			f.begins[int(form[0])|int(form[1])<<8] = true
+			f.forms[[4]byte(form)] = append(f.forms[[4]byte(form)], namedForm{name, form})
+		}
+	}
+	return f
+}
+
+func (f *finder) in(data []byte) []string {
+	found := map[string]bool{}
+	for i := 0; i+8 <= len(data); i++ {
+		if !f.begins[int(data[i])|int(data[i+1])<<8] {
+			continue
+		}
+		for _, n := range f.forms[[4]byte(data[i:])] {
+			if bytes.HasPrefix(data[i:], n.form) {
+				found[n.name] = true
 			}
 		}
 	}
-	return found
+	return slices.Sorted(maps.Keys(found))
 }
 
 // files searches all files below a folder but those that allow names by how their paths end.
 func (c canaries) files(dir string, allow ...string) (found []string, searched int) {
+	f := c.finder()
 	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || slices.ContainsFunc(allow, func(end string) bool { return strings.HasSuffix(path, end) }) {
 			return nil
@@ -155,7 +183,7 @@ func (c canaries) files(dir string, allow ...string) (found []string, searched i
 			return nil // gone meanwhile
 		}
 		searched++
-		for _, name := range c.in(b) {
+		for _, name := range f.in(b) {
 			found = append(found, fmt.Sprintf("%s in the file %s", name, path))
 		}
 		return nil
@@ -163,18 +191,15 @@ func (c canaries) files(dir string, allow ...string) (found []string, searched i
 	return found, searched
 }
 
-// A procWatch looks at the command line and the environment of every process, again and again.
+// A procWatch notes the command line and the environment of every process, again and again.
 type procWatch struct {
-	canaries canaries
-	stop     chan struct{}
-	done     sync.WaitGroup
-	found    map[string]bool
-	seen     map[string]bool // command lines
+	stop chan struct{}
+	done sync.WaitGroup
+	seen map[string]map[string]bool // by command line, the environments
 }
 
-// watchProcesses begins to look. What is to be found has to be known before.
-func watchProcesses(c canaries) *procWatch {
-	w := &procWatch{canaries: c, stop: make(chan struct{}), found: map[string]bool{}, seen: map[string]bool{}}
+func watchProcesses() *procWatch {
+	w := &procWatch{stop: make(chan struct{}), seen: map[string]map[string]bool{}}
 	w.done.Go(func() {
 		for {
 			select {
@@ -195,26 +220,37 @@ func (w *procWatch) look() {
 		if err != nil || len(line) == 0 {
 			continue
 		}
-		w.seen[strings.ReplaceAll(string(line), "\x00", " ")] = true
-		environ, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "environ"))
-		for what, data := range map[string][]byte{"command line": line, "environment": environ} {
-			for _, name := range w.canaries.in(data) {
-				w.found[fmt.Sprintf("%s in the %s of %q", name, what, line)] = true
-			}
+		of := w.seen[string(line)]
+		if of == nil {
+			of = map[string]bool{}
+			w.seen[string(line)] = of
+		}
+		if environ, err := os.ReadFile(filepath.Join(filepath.Dir(f), "environ")); err == nil && len(of) < 10 {
+			of[string(environ)] = true
 		}
 	}
 }
 
-// end ends the looking and returns what was found and which processes were seen that have a word in their command line.
-func (w *procWatch) end(word string) (found []string, seen int) {
+// end ends the looking and returns which secrets were to be seen where, and how many command lines with a word in them there
+// were.
+func (w *procWatch) end(c canaries, word string) (found []string, seen int) {
 	close(w.stop)
 	w.done.Wait()
-	for line := range w.seen {
+	f := c.finder()
+	for line, environs := range w.seen {
 		if strings.Contains(line, word) {
 			seen++
 		}
+		for _, name := range f.in([]byte(line)) {
+			found = append(found, fmt.Sprintf("%s in the command line %q", name, line))
+		}
+		for e := range environs {
+			for _, name := range f.in([]byte(e)) {
+				found = append(found, fmt.Sprintf("%s in the environment of %q", name, line))
+			}
+		}
 	}
-	return slices.Sorted(maps.Keys(w.found)), seen
+	return found, seen
 }
 
 // canaryCluster has a secret where a vendor's token would be.
@@ -298,7 +334,7 @@ func TestCanaryIsFoundWhereItIs(t *testing.T) {
 func TestCanary(t *testing.T) {
 	site, c := newCanarySite(t, buildProgram(t, t.TempDir()), canaryCluster)
 	vars := []string{"--var-file", "secret.vars"}
-	procs := watchProcesses(c)
+	procs := watchProcesses()
 	said := ""
 	run := func(ok bool, args ...string) {
 		t.Helper()
@@ -331,7 +367,7 @@ func TestCanary(t *testing.T) {
 	if found := c.in([]byte(said)); len(found) > 0 {
 		t.Errorf("%v in what the command said:\n%s", found, said)
 	}
-	found, seen := procs.end("auto-approve")
+	found, seen := procs.end(c, "auto-approve")
 	if len(found) > 0 || seen == 0 {
 		t.Errorf("%d processes of ours were seen; %v", seen, found)
 	}
