@@ -3,6 +3,9 @@
 package bootstrap_test
 
 import (
+	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,9 +78,78 @@ func TestE2EEtcdReplacesTheFirst(t *testing.T) {
 		}
 	}
 	acked := end()
-	if missing := r.lost("worker", localEndpoint, acked); len(missing) > 0 {
+	if missing := r.lost("worker", localEndpoint, acked); len(missing) > 0 || len(acked) < 20 {
 		t.Errorf("%d of %d acknowledged writes are lost: %s", len(missing), len(acked), strings.Join(missing, " "))
 	} else {
 		t.Logf("%d acknowledged writes, none lost", len(acked))
+	}
+}
+
+// TestE2EEtcdVirtualAddress lets the machine die that holds the virtual address, five times over by cutting its power, and
+// probes the address from a worker that is no part of the election.
+func TestE2EEtcdVirtualAddress(t *testing.T) {
+	r := newEtcdRig(t)
+	cp := []string{"cp-0", "cp-1", "cp-2"}
+	r.make("cp-0", "cp-1", "cp-2", "worker")
+	b := r.nodes["cp-0"].machine.Private.As4()
+	b[3] = 200
+	r.vip = netip.AddrFrom4(b)
+	outside := net.JoinHostPort(r.vip.String(), "6443")
+	r.install(append(slices.Clone(cp), "worker"), cp, false)
+	r.serve(cp...)
+	r.members("cp-1", cp...)
+	holder := func() string {
+		var here []string
+		for name := range r.nodes {
+			if name != "worker" && strings.Contains(r.on(name, "ip -o -4 addr show to "+r.vip.String()), r.vip.String()) {
+				here = append(here, name)
+			}
+		}
+		return strings.Join(here, " and ")
+	}
+	r.eventually("one holds the address", 10*time.Second, func() string {
+		if h := holder(); slices.Contains(cp, h) {
+			return ""
+		} else {
+			return "it is at " + h
+		}
+	})
+	time.Sleep(2 * time.Second)
+
+	for what, stop := range map[string]string{
+		"its API server ends":  "/usr/local/bin/node-agent restart kube-apiserver",
+		"its agent is killed":  "kill -9 $(cat /run/provision/agent.lock)",
+		"its API server hangs": "kill -STOP $(pidof kube-apiserver); (sleep 12; kill -CONT $(pidof kube-apiserver)) >/dev/null 2>&1 &",
+		"its etcd is killed":   "kill -9 $(pidof etcd)",
+	} {
+		was := holder()
+		p := r.watch("worker", outside)
+		time.Sleep(time.Second)
+		r.on(was, stop)
+		time.Sleep(8 * time.Second)
+		_, gap, summary := p.end()
+		t.Logf("%s (%s -> %s): %s", what, was, holder(), summary)
+		if gap > 5*time.Second {
+			t.Errorf("%s: the API did not answer for %v", what, gap)
+		}
+		r.eventually("all are well again", time.Minute, func() string {
+			for _, name := range cp {
+				if s := r.status(name); !slices.ContainsFunc(s.Processes, func(p templates.ProcessStatus) bool { return p.Name == "kube-apiserver" && p.Ready }) {
+					return name + " has no API server"
+				}
+			}
+			return ""
+		})
+	}
+	was := holder()
+	inside, p := r.watch("worker", localEndpoint), r.watch("worker", outside)
+	time.Sleep(time.Second)
+	r.lose(was)
+	time.Sleep(8 * time.Second)
+	_, gap, summary := p.end()
+	_, gapInside, summaryInside := inside.end()
+	t.Logf("the holder %s is lost: outside: %s; inside: %s", was, summary, summaryInside)
+	if gap > 5*time.Second || gapInside > 5*time.Second {
+		t.Errorf("the API did not answer for %v outside and %v inside", gap, gapInside)
 	}
 }
