@@ -59,6 +59,9 @@ func Join() []Phase { return []Phase{join(), waitFor("ready", "ready")} }
 // Settle returns the phase that waits until all runs that the node should run.
 func Settle() []Phase { return []Phase{waitFor("ready", "ready")} }
 
+// Reconfigure returns the phase that gives a running node another configuration. Its agent restarts what has to be.
+func Reconfigure() []Phase { return []Phase{configure()} }
+
 // Run makes each phase that is not done, in order, and stops at the first that fails. report gets what happens, from one
 // goroutine at a time; it may be nil. A failure is a *HostError, unless the context ended.
 func Run(ctx context.Context, t *Target, phases []Phase, report func(Event)) error {

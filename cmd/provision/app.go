@@ -50,6 +50,7 @@ type flags struct {
 	agent              string
 	json               bool
 	only, forbid, keep []string
+	replace, accept    []string
 	autoApprove        bool
 	timings            bool
 	width              int

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
-	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
 	"github.com/spf13/cobra"
@@ -24,6 +23,8 @@ goes on where it ended. PLAN is a file that "provision plan --out" made: it is e
 func (a *app) choiceFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringSliceVar(&a.flags.only, "only", nil, "change only these addresses and what they need: machine.workers[2], workers[2], 'workers[*]'")
+	f.StringSliceVar(&a.flags.replace, "replace", nil, "replace these machines, whatever they are like: machine.workers[2]")
+	f.StringSliceVar(&a.flags.accept, "accept", nil, "accept what is lost by the plan for good: data-loss")
 	f.StringSliceVar(&a.flags.forbid, "forbid", nil, "refuse a plan with these actions: create, update, restart, replace, delete")
 }
 
@@ -58,7 +59,7 @@ func (a *app) apply(ctx context.Context, c *cobra.Command, file string, rest []s
 // do plans, shows the plan, asks, and does it: what apply and destroy have in common.
 func (a *app) do(ctx context.Context, w work) error {
 	events := &stream{before: a.early}
-	s, err := a.open(ctx, w.file, false, engine.Options{Events: events.send, Keep: w.keep})
+	s, err := a.open(ctx, w.file, false, w.options(events.send))
 	if err != nil {
 		return err
 	}

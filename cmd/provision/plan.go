@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
-	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
 	"github.com/spf13/cobra"
@@ -42,7 +41,7 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 	if err != nil {
 		return err
 	}
-	s, err := a.open(ctx, w.file, true, engine.Options{Keep: w.keep, Events: a.early})
+	s, err := a.open(ctx, w.file, true, w.options(a.early))
 	if err != nil {
 		return err
 	}

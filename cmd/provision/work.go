@@ -11,18 +11,22 @@ import (
 	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/cmd/provision/internal/state"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
 )
 
 // work is what a verb is asked to do, from its flags or from a saved plan.
 type work struct {
-	verb  string // "apply" or "destroy"
-	file  string // the cluster's
-	only  []string
-	keep  []plan.Kind
-	saved *plan.Saved // nil: the plan is made now
-	path  string      // of the saved plan
+	verb    string // "apply" or "destroy"
+	file    string // the cluster's
+	only    []string
+	keep    []plan.Kind
+	replace []string
+	accept  []string
+	saved   *plan.Saved // nil: the plan is made now
+	path    string      // of the saved plan
 }
 
 // work reads the flags, and the file if it is a saved plan.
@@ -30,7 +34,18 @@ func (a *app) work(file, verb string) (work, error) {
 	if verb == "" {
 		verb = "apply"
 	}
-	w := work{verb: verb, file: file, only: a.flags.only}
+	w := work{verb: verb, file: file, only: a.flags.only, accept: a.flags.accept}
+	for _, r := range a.flags.replace {
+		if !strings.HasPrefix(r, "machine.") {
+			r = "machine." + r
+		}
+		w.replace = append(w.replace, r)
+	}
+	for _, s := range a.flags.accept {
+		if s != engine.DataLoss {
+			return work{}, diag.New(diag.BadFlags, "--accept takes %s; %q is not that.", engine.DataLoss, s)
+		}
+	}
 	for _, k := range a.flags.keep {
 		switch k {
 		case "volumes", "volume":
@@ -53,13 +68,18 @@ func (a *app) work(file, verb string) (work, error) {
 	return a.savedWork(w, b)
 }
 
+// options are the engine's for this work.
+func (w work) options(events func(ui.Event)) engine.Options {
+	return engine.Options{Events: events, Keep: w.keep, Replace: w.replace, Accept: w.accept}
+}
+
 func (a *app) savedWork(w work, b []byte) (work, error) {
 	s, err := plan.DecodeSaved(b)
 	if err != nil {
 		return work{}, diag.Wrap(err, diag.PlanFile, "%s: %s. Nothing was changed.", w.file, err).Next("Make a new one:", "provision plan --out "+w.file)
 	}
-	if len(a.flags.only)+len(a.flags.keep) > 0 {
-		return work{}, diag.New(diag.BadFlags, "A saved plan is executed as it is; --only and --keep are for making one.")
+	if len(a.flags.only)+len(a.flags.keep)+len(a.flags.replace)+len(a.flags.accept) > 0 {
+		return work{}, diag.New(diag.BadFlags, "A saved plan is executed as it is; --only, --keep, --replace and --accept are for making one.")
 	}
 	file := s.File
 	if wd, err := os.Getwd(); err == nil {
@@ -67,7 +87,7 @@ func (a *app) savedWork(w work, b []byte) (work, error) {
 			file = rel
 		}
 	}
-	return work{verb: s.Verb, file: file, only: s.Only, keep: s.Keep, saved: &s, path: w.file}, nil
+	return work{verb: s.Verb, file: file, only: s.Only, keep: s.Keep, replace: s.Replace, accept: s.Accept, saved: &s, path: w.file}, nil
 }
 
 // planned makes the plan that the work asks for, and refuses it if it has what is forbidden or is not the saved one.
@@ -188,7 +208,7 @@ func (a *app) save(out string, s *session, w work, p *plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	b, err := plan.Saved{Program: version, Verb: w.verb, UID: s.engine.UID(), File: file, Config: sum, Only: w.only, Keep: w.keep, Plan: p}.Encode()
+	b, err := plan.Saved{Program: version, Verb: w.verb, UID: s.engine.UID(), File: file, Config: sum, Only: w.only, Keep: w.keep, Replace: w.replace, Accept: w.accept, Plan: p}.Encode()
 	if err != nil {
 		return err
 	}

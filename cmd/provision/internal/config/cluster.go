@@ -107,8 +107,13 @@ func (l *loader) clusterBlock(t top, files []file) {
 	r.finish("network", "control_plane", "pool")
 }
 
-// atMostOne returns the block of that type within another, or nil.
+// atMostOne returns the cluster's block of that type, or nil.
 func (l *loader) atMostOne(b *hclsyntax.Block, kind string) *hclsyntax.Block {
+	return l.atMostOneIn(b, kind, "cluster")
+}
+
+// atMostOneIn returns the block of that type within another, or nil.
+func (l *loader) atMostOneIn(b *hclsyntax.Block, kind, in string) *hclsyntax.Block {
 	var first *hclsyntax.Block
 	for _, n := range b.Body.Blocks {
 		switch {
@@ -117,7 +122,7 @@ func (l *loader) atMostOne(b *hclsyntax.Block, kind string) *hclsyntax.Block {
 			first = n
 			l.labels(n, 0)
 		default:
-			l.again(n, first, "A cluster has only one %s block.", kind)
+			l.again(n, first, "A %s has only one %s block.", in, kind)
 		}
 	}
 	return first
@@ -194,26 +199,24 @@ func (l *loader) controlPlane(cluster *hclsyntax.Block) {
 			l.report(d.At(&pl, r.in))
 		}
 	}
-	r.finish()
+	l.endpoint(l.atMostOneIn(b, "endpoint", "control plane"))
+	r.finish("endpoint")
 }
 
 // controlPlaneCount says what is wrong with a number of control-plane machines.
 func (l *loader) controlPlaneCount(n int) (diag.Diagnostic, bool) {
 	switch {
-	case n == 1:
-		return diag.Diagnostic{}, false
 	case n < 0:
 		return diag.New(diag.BadCount, "A count cannot be negative."), true
 	case n == 0:
 		return diag.New(diag.ControlPlaneCount, "A cluster without a control plane does not exist: at least 1 machine has to run it.").Next("Write count = 1."), true
 	case n%2 == 0:
 		return diag.New(diag.ControlPlaneCount, "The control plane keeps its data in etcd, where more than half of the machines have to agree. "+
-			"So %d machines stand no more failures than %d, and there is one more that can fail.", n, n-1).Next("Write count = 1."), true
+			"So %d machines stand no more failures than %d, and there is one more that can fail.", n, n-1).Next(fmt.Sprintf("Write count = %d or count = %d.", n-1, n+1)), true
 	case n > 7:
-		return diag.New(diag.ControlPlaneCount, "The control plane keeps its data in etcd, which gets slower with each machine and should not have more than 7.").Next("Write count = 1."), true
+		return diag.New(diag.ControlPlaneCount, "The control plane keeps its data in etcd, which gets slower with each machine and should not have more than 7.").Next("Write count = 5 or count = 7."), true
 	}
-	return diag.New(diag.HANotYet, "%d control plane machines would stand the loss of %d, but this version of provision can set up only 1: a later one will do it.", n, (n-1)/2).
-		Next("Write count = 1 for now. What the cluster runs goes on while its control plane is away."), true
+	return diag.Diagnostic{}, false
 }
 
 // pools reads all pool blocks.

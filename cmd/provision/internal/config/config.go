@@ -17,7 +17,8 @@ type Cluster struct {
 	Kubernetes   string // version without v: "1.37.2"
 	Provider     Provider
 	Network      Network
-	ControlPlane Pool   // its Name is ControlPlaneName
+	ControlPlane Pool // its Name is ControlPlaneName
+	Endpoint     Endpoint
 	Pools        []Pool // sorted by name
 
 	// Ranges says where the file asks for something: "cluster", "kubernetes", "provider", "provider.ATTRIBUTE",

@@ -42,7 +42,6 @@ const (
 	NameTooLong        ID = "name-too-long"
 	BadCount           ID = "bad-count"
 	ControlPlaneCount  ID = "control-plane-count"
-	HANotYet           ID = "ha-not-yet"
 	ManyNodes          ID = "many-nodes"
 	NoWorkers          ID = "no-workers"
 	BadVersion         ID = "bad-version"
@@ -108,6 +107,9 @@ const (
 	APINotAnswering      ID = "api-not-answering"
 	AddonFailed          ID = "addon-failed"
 	DrainBlocked         ID = "drain-blocked"
+	EtcdNoQuorum         ID = "etcd-no-quorum"
+	EtcdLoss             ID = "etcd-loss"
+	EtcdFailed           ID = "etcd-failed"
 	DestroyLeft          ID = "destroy-left"
 
 	NoCluster       ID = "no-cluster"
@@ -156,7 +158,6 @@ var table = []Entry{
 	{NameTooLong, "Name too long", ExitRefused},
 	{BadCount, "Count not allowed", ExitRefused},
 	{ControlPlaneCount, "Control plane of that size does not work", ExitRefused},
-	{HANotYet, "More than one control plane machine is not possible yet", ExitRefused},
 	{ManyNodes, "More nodes than Kubernetes is tested with", ExitDone},
 	{NoWorkers, "No machine for pods", ExitDone},
 	{BadVersion, "Not a version", ExitRefused},
@@ -222,6 +223,9 @@ var table = []Entry{
 	{APINotAnswering, "Cluster does not answer", ExitFailed},
 	{AddonFailed, "Add-on not applied", ExitFailed},
 	{DrainBlocked, "Pods could not be moved in time", ExitFailed},
+	{EtcdNoQuorum, "Control plane has no quorum", ExitFailed},
+	{EtcdLoss, "Cluster would lose its data", ExitRefused},
+	{EtcdFailed, "Member of etcd not changed", ExitFailed},
 	{DestroyLeft, "Destroy left something behind", ExitFailed},
 
 	{NoCluster, "Cluster does not exist", ExitFailed},

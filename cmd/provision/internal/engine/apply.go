@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/graph"
@@ -31,18 +32,23 @@ func (e *Engine) Apply(ctx context.Context, p *plan.Plan, stop <-chan struct{}) 
 
 // A builder turns the changes of one plan into steps.
 type builder struct {
-	e       *Engine
-	p       *plan.Plan
-	g       graph.Graph
-	changes map[string]plan.Change // by address
-	before  map[string]string      // the restart that each restart waits for
-	cpMade  []string               // the control plane's machines that the plan makes
-	tokens  tokens                 // of the nodes that join in this apply
-	err     error
+	e        *Engine
+	p        *plan.Plan
+	g        graph.Graph
+	changes  map[string]plan.Change // by address
+	before   map[string]string      // the restart that each restart waits for
+	cpMade   []string               // the control plane's machines that the plan makes
+	founding bool                   // the control plane's machines found a new etcd
+	chain    []string               // the last of the membership changes
+	drained  map[string]string      // the last node of each pool that is replaced
+	previous map[string]string      // what each membership change waits for
+	moved    int                    // members of etcd that are new, or elsewhere
+	tokens   tokens                 // of the nodes that join in this apply
+	err      error
 }
 
 func newBuilder(e *Engine, p *plan.Plan) *builder {
-	b := &builder{e: e, p: p, changes: make(map[string]plan.Change, len(p.Changes)), before: map[string]string{}}
+	b := &builder{e: e, p: p, changes: make(map[string]plan.Change, len(p.Changes)), before: map[string]string{}, drained: map[string]string{}, previous: map[string]string{}}
 	last := ""
 	for _, c := range p.Changes {
 		b.changes[c.Address] = c
@@ -51,8 +57,11 @@ func newBuilder(e *Engine, p *plan.Plan) *builder {
 		}
 	}
 	for _, m := range e.controlPlane() {
-		b.cpMade = append(b.cpMade, b.has(m.Address(plan.Machine))...)
+		if c, ok := b.changes[m.Address(plan.Machine)]; ok && c.Action == plan.Create {
+			b.cpMade = append(b.cpMade, c.Address)
+		}
 	}
+	b.founding = !plan.Founded(e.world) || slices.ContainsFunc(p.Changes, func(c plan.Change) bool { return c.Kind == plan.Etcd && c.Danger != "" })
 	return b
 }
 
@@ -83,6 +92,7 @@ func (b *builder) steps() error {
 	if b.tokens, b.err = newTokens(joining); b.err != nil {
 		return b.err
 	}
+	b.memberships()
 	for _, c := range b.p.Changes {
 		switch c.Kind {
 		case plan.Certificate:
@@ -93,6 +103,8 @@ func (b *builder) steps() error {
 			b.machine(c)
 		case plan.Node:
 			b.node(c)
+		case plan.Balancer:
+			b.balancer(c)
 		}
 	}
 	if b.e.want.Nodes {
@@ -123,6 +135,11 @@ func (b *builder) machine(c plan.Change) {
 	case plan.Create:
 		b.add(c.Address, before, func(ctx context.Context) error { return b.e.createMachine(ctx, c) })
 	case plan.Replace:
+		node, etcd := "node."+c.Address[len("machine."):], "etcd."+c.Address[len("machine."):]
+		before = append(before, b.drains(node)...)
+		if m, ok := b.changes[etcd]; ok && m.Action == plan.Replace {
+			before = append(before, etcd+removePart)
+		}
 		b.add(c.Address, before, func(ctx context.Context) error {
 			if err := b.e.deleteMachine(ctx, c); err != nil {
 				return err
@@ -133,32 +150,58 @@ func (b *builder) machine(c plan.Change) {
 		b.add(c.Address, before, func(ctx context.Context) error { return b.e.updateMachine(ctx, c) })
 	case plan.Delete:
 		node := string(plan.Node) + c.Address[len(plan.Machine):]
-		b.add(c.Address, b.has(node), func(ctx context.Context) error { return b.e.deleteMachine(ctx, c) })
+		etcd := string(plan.Etcd) + c.Address[len(plan.Machine):]
+		b.add(c.Address, b.has(node, etcd), func(ctx context.Context) error { return b.e.deleteMachine(ctx, c) })
 	}
 }
 
 // node adds the steps of one node's change. A node that joins takes three: install (which needs only the machine), join
-// (which needs the API and a token), and, once for all, the labels.
+// (which needs the API and a token), and, once for all, the labels. One that is replaced is drained first, one after another
+// in each pool.
 func (b *builder) node(c plan.Change) {
 	if c.Action == plan.Delete {
-		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.leave(ctx, c) })
+		b.add(c.Address, b.chain, func(ctx context.Context) error { return b.e.leave(ctx, c) })
 		return
 	}
 	m, _ := b.e.member(c.Address)
-	machine := m.Address(plan.Machine)
 	switch c.Action {
 	case plan.Create, plan.Replace:
-		after := b.has(machine)
-		if m.Role == templates.Worker {
-			after = append(after, b.cpMade...)
+		if c.Action == plan.Replace {
+			b.add(c.Address+drainPart, b.drainsAfter(c, m), func(ctx context.Context) error { return b.e.leave(ctx, c) })
 		}
-		b.add(c.Address+" install", after, func(ctx context.Context) error { return b.e.install(ctx, c, m) })
-		b.add(c.Address, []string{c.Address + " install", roleStep}, func(ctx context.Context) error { return b.e.join(ctx, c, m, b.tokens[c.Name]) })
+		after := append(b.has(m.Address(plan.Machine)), b.cpMade...)
+		if m.Role == templates.ControlPlane {
+			after = append(after, b.balancerMade()...)
+		}
+		b.add(c.Address+installing, after, func(ctx context.Context) error { return b.e.install(ctx, c, m, !b.founding) })
+		b.add(c.Address, []string{c.Address + installing, roleStep}, func(ctx context.Context) error { return b.e.join(ctx, c, m, b.tokens[c.Name]) })
 	case plan.Restart:
-		b.add(c.Address, b.restartsAfter(c), func(ctx context.Context) error { return b.e.restart(ctx, c, m) })
+		b.add(c.Address, append(b.restartsAfter(c), b.chain...), func(ctx context.Context) error { return b.e.restart(ctx, c, m) })
 	case plan.Update:
-		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.dress(ctx, m) })
+		b.add(c.Address, append(b.balancerMade(), b.chain...), func(ctx context.Context) error { return b.e.update(ctx, c, m) })
 	}
+}
+
+// balancerMade is the step that makes the balancer before the API, if there is one.
+func (b *builder) balancerMade() []string {
+	if c, ok := b.changes[plan.BalancerAddress]; ok && c.Action == plan.Create {
+		return []string{c.Address}
+	}
+	return nil
+}
+
+// chainBefore is what a membership change waits for, so that its node is drained no earlier.
+func (b *builder) chainBefore(address string) []string { return some(b.previous[address]) }
+
+// drainsAfter orders nodes that are replaced: one of a pool at a time. The control plane's wait for one another with their
+// members of etcd.
+func (b *builder) drainsAfter(c plan.Change, m plan.Member) []string {
+	if m.Role == templates.ControlPlane {
+		return b.chainBefore(m.EtcdAddress())
+	}
+	last := b.drained[m.PoolName()]
+	b.drained[m.PoolName()] = c.Address
+	return some(last)
 }
 
 // restartsAfter orders restarts: the control plane one machine after another, then the workers one after another.
@@ -178,11 +221,7 @@ func (b *builder) cluster() {
 			continue
 		}
 		if m, _ := b.e.member(c.Address); m.Role == templates.ControlPlane {
-			if c.Action == plan.Create || c.Action == plan.Replace {
-				installs = append(installs, c.Address+" install")
-			} else if c.Action == plan.Restart {
-				installs = append(installs, c.Address)
-			}
+			installs = append(installs, b.beforeAPI(c, m)...)
 		}
 		if c.Action == plan.Create || c.Action == plan.Replace {
 			nodes = append(nodes, c.Address)
@@ -200,9 +239,25 @@ func (b *builder) cluster() {
 	b.add(apiStep, installs, b.e.waitAPI)
 	b.add(roleStep, []string{apiStep}, func(ctx context.Context) error { return b.e.roles(ctx, b.tokens) })
 	b.addons(addons)
+	if b.moved > 1 || b.moved == 1 && len(nodes) > 1 {
+		b.add(endpointStep, append(slices.Clone(b.chain), nodes...), b.e.endpoints)
+	}
 	if len(nodes) > 0 {
 		b.add(settle, nodes, func(ctx context.Context) error { return b.e.dressAll(ctx, b.tokens.names()) })
 	}
+}
+
+// beforeAPI are the steps of a control-plane node that the API is waited for after. Where etcd's members change, other
+// machines serve it meanwhile.
+func (b *builder) beforeAPI(c plan.Change, m plan.Member) []string {
+	_, joins := b.changes[m.EtcdAddress()]
+	switch {
+	case c.Action == plan.Restart && len(b.chain) == 0:
+		return []string{c.Address}
+	case (c.Action == plan.Create || c.Action == plan.Replace) && (b.founding || !joins):
+		return []string{c.Address + installing}
+	}
+	return nil
 }
 
 // addons are applied in one call; each has a step so that a plan's addresses are a run's.
@@ -219,13 +274,15 @@ func (b *builder) addons(changes []plan.Change) {
 
 // deadlines of the steps' waits.
 const (
-	listTimeout   = 5 * time.Minute  // of one call that reads from the vendor
-	callTimeout   = 20 * time.Minute // of one call that makes or removes something
-	beat          = 10 * time.Second // between two words of a step that waits
-	askTimeout    = 10 * time.Second
-	keepAlive     = 5 * time.Second // a machine that misses three is gone
-	redialTimeout = 15 * time.Second
-	bootTimeout   = 2 * time.Minute
-	apiTimeout    = 3 * time.Minute
-	joinTimeout   = 5 * time.Minute
+	listTimeout    = 5 * time.Minute  // of one call that reads from the vendor
+	callTimeout    = 20 * time.Minute // of one call that makes or removes something
+	beat           = 10 * time.Second // between two words of a step that waits
+	askTimeout     = 10 * time.Second
+	keepAlive      = 5 * time.Second // a machine that misses three is gone
+	redialTimeout  = 15 * time.Second
+	bootTimeout    = 2 * time.Minute
+	apiTimeout     = 3 * time.Minute
+	quorumTimeout  = 3 * time.Minute
+	promoteTimeout = 5 * time.Minute
+	joinTimeout    = 5 * time.Minute
 )

@@ -30,6 +30,8 @@ type Options struct {
 	Width    int            // steps at once; 0 means 64
 	ReadOnly bool           // the state is not to be written: for plans, and for verbs that use a cluster
 	Keep     []plan.Kind    // what a destroy leaves
+	Replace  []string       // addresses of machines to replace, whatever they are like
+	Accept   []string       // what a person accepts to lose: DataLoss
 	Events   func(ui.Event) // gets the event stream; safe for concurrent use
 }
 
@@ -48,6 +50,8 @@ type Engine struct {
 	jumps   map[string]ssh.Host // open connections to bastions, by address
 
 	mu       sync.Mutex
+	downs    map[string]bool     // control-plane machines that are not to be asked now, by name
+	apiHost  string              // the control-plane machine that served the API when it was asked last
 	hosts    map[string]ssh.Host // open connections, by machine name
 	world    plan.World
 	byName   map[string]providers.Machine // the world's machines as they are now
@@ -65,7 +69,7 @@ func New(o Options) *Engine {
 	if o.Events == nil {
 		o.Events = func(ui.Event) {}
 	}
-	e := &Engine{Options: o, hosts: map[string]ssh.Host{}, jumps: map[string]ssh.Host{}, outcomes: map[string]string{}, byName: map[string]providers.Machine{}, start: time.Now()}
+	e := &Engine{Options: o, downs: map[string]bool{}, hosts: map[string]ssh.Host{}, jumps: map[string]ssh.Host{}, outcomes: map[string]string{}, byName: map[string]providers.Machine{}, start: time.Now()}
 	e.all = plan.Members(o.Cluster)
 	e.places = make(map[string]plan.Member, len(e.all))
 	for _, m := range e.all {
@@ -197,18 +201,60 @@ func (e *Engine) machinesFor(m plan.Member) map[string]providers.Machine {
 // controlPlane returns the members that run the control plane.
 func (e *Engine) controlPlane() []plan.Member { return e.all[:e.Cluster.ControlPlane.Count] }
 
-// kube returns the cluster's API through the first control-plane machine that is there.
-func (e *Engine) kube(ctx context.Context) (kube, error) {
-	for _, m := range firstReady(e.controlPlane(), e.world.Nodes) {
-		mach, ok := e.machine(m.Name)
-		if !ok || mach.Partial {
-			continue
-		}
-		h, err := e.host(ctx, mach)
-		if err != nil {
-			return kube{}, err
-		}
-		return kube{h}, nil
+// serves notes that a control-plane machine serves the API.
+func (e *Engine) serves(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.downs[name] {
+		e.apiHost = name
 	}
-	return kube{}, fmt.Errorf("no control-plane machine is there")
+}
+
+// kube returns the cluster's API through a control-plane machine that serves it.
+func (e *Engine) kube(ctx context.Context) (kube, error) {
+	e.mu.Lock()
+	known := e.apiHost
+	e.mu.Unlock()
+	if m, ok := e.machine(known); ok && known != "" {
+		if h, err := e.host(ctx, m); err == nil {
+			return kube{h}, nil
+		}
+	}
+	var ms []providers.Machine
+	for _, m := range e.controlPlane() {
+		if mach, ok := e.machine(m.Name); ok && !mach.Partial && !e.isDown(m.Name) {
+			ms = append(ms, mach)
+		}
+	}
+	return e.firstServing(ctx, ms)
+}
+
+// firstServing asks all of the machines at once and takes the first that serves the API. Of a single one it takes for granted
+// that it does.
+func (e *Engine) firstServing(ctx context.Context, ms []providers.Machine) (kube, error) {
+	type answer struct {
+		k   kube
+		m   providers.Machine
+		err error
+	}
+	answers := make(chan answer, len(ms))
+	for _, m := range ms {
+		go func() {
+			h, err := e.host(ctx, m)
+			if err == nil && len(ms) > 1 {
+				err = kube{h}.answers(ctx)
+			}
+			answers <- answer{kube{h}, m, err}
+		}()
+	}
+	last := fmt.Errorf("no control-plane machine is there")
+	for range ms {
+		a := <-answers
+		if a.err == nil {
+			e.serves(a.m.Name)
+			return a.k, nil
+		}
+		last = a.err
+	}
+	return kube{}, last
 }

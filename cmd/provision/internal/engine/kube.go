@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,6 +20,14 @@ const recordName = "provision"
 // kube is the cluster's API as seen through a control-plane machine: kubectl of the bundle, run there over SSH. So the
 // command needs no route to the API, and no second copy of Kubernetes' client.
 type kube struct{ host ssh.Host }
+
+// answers asks the API server of this very machine whether it is ready.
+func (k kube) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err := bootstrap.Kubectl(ctx, k.host, []string{"get", "--raw", "/readyz"}, nil)
+	return err
+}
 
 // nodeList is the part of Kubernetes' NodeList that plans need.
 type nodeList struct {
@@ -191,17 +198,4 @@ func parseTaint(s string) taint {
 	keyValue, effect, _ := strings.Cut(s, ":")
 	key, value, _ := strings.Cut(keyValue, "=")
 	return taint{key, value, effect}
-}
-
-// firstReady returns the control-plane members in order, those whose node is ready first.
-func firstReady(ms []plan.Member, nodes map[string]plan.KubeNode) []plan.Member {
-	return slices.SortedStableFunc(slices.Values(ms), func(a, b plan.Member) int {
-		rank := func(m plan.Member) int {
-			if nodes[m.Name].Ready {
-				return 0
-			}
-			return 1
-		}
-		return cmp.Compare(rank(a), rank(b))
-	})
 }

@@ -20,7 +20,7 @@ import (
 func (e *Engine) look(ctx context.Context, wanted map[string]bool) error {
 	m := e.remember()
 	e.world.Known = m.known()
-	lag, begun := e.Provider.Caps().Lag, time.Now()
+	lag, begun, told := e.Provider.Caps().Lag, time.Now(), time.Time{}
 	for {
 		if err := e.list(ctx); err != nil {
 			return err
@@ -30,8 +30,10 @@ func (e *Engine) look(ctx context.Context, wanted map[string]bool) error {
 		if what == "" || time.Since(begun) > lag {
 			break
 		}
-		left := time.Until(until).Round(time.Second)
-		e.Events(ui.Event{Type: ui.Progress, Address: lookStep, Text: fmt.Sprintf("waiting until the vendor's lists show %s: at most %v", what, left)})
+		if time.Since(told) > beat {
+			told = time.Now()
+			e.Events(ui.Event{Type: ui.Progress, Address: lookStep, Text: fmt.Sprintf("waiting until the vendor's lists show %s: at most %v", what, time.Until(until).Round(time.Second))})
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -150,10 +150,10 @@ func (x index) has(address string, en entry) bool {
 	switch kind, _, _ := strings.Cut(address, "."); plan.Kind(kind) {
 	case plan.Network:
 		n, ok := x.networks[en.ID]
-		return ok && (en.Network == nil || len(plan.NetworkFields(*en.Network, n)) == 0)
+		return ok && !n.Partial && (en.Network == nil || len(plan.NetworkFields(*en.Network, n)) == 0)
 	case plan.Machine:
 		m, ok := x.machines[en.ID]
-		return ok && (en.Machine == nil || len(plan.MachineFields(*en.Machine, m)) == 0)
+		return ok && !m.Partial && (en.Machine == nil || len(plan.MachineFields(*en.Machine, m)) == 0)
 	}
 	return true
 }

@@ -28,6 +28,9 @@ type tokens map[string]pki.Token
 
 func (t tokens) names() []string { return slices.Sorted(maps.Keys(t)) }
 
+// noToken is for nodes that have joined.
+var noToken pki.Token
+
 // tokenLife is how long a new node may take from its token to its certificate. The token is deleted when it is used.
 const tokenLife = time.Hour
 
@@ -107,7 +110,7 @@ func (e *Engine) files(role templates.Role, token pki.Token) ([]templates.File, 
 			return nil, err
 		}
 	}
-	if token != (pki.Token{}) {
+	if token != (noToken) {
 		b, err := pki.Kubeconfig{
 			Cluster: e.Cluster.Name, Server: "https://" + templates.LocalEndpoint, CA: e.secrets.authority.Cluster.CertPEM(),
 			User: "bootstrap", Token: token,
@@ -145,12 +148,13 @@ func paths(files []templates.File) []string {
 }
 
 // install puts agent, bundle and configuration on a machine and starts it.
-func (e *Engine) install(ctx context.Context, c plan.Change, m plan.Member) error {
-	t, err := e.target(ctx, m, pki.Token{})
+func (e *Engine) install(ctx context.Context, c plan.Change, m plan.Member, joins bool) error {
+	t, err := e.target(ctx, m, noToken)
 	if err != nil {
 		return err
 	}
-	return bootstrap.Run(ctx, t, bootstrap.Install(), e.report(c.Address+" install"))
+	t.JoinEtcd = joins
+	return bootstrap.Run(ctx, t, bootstrap.Install(), e.report(c.Address+installing))
 }
 
 // join gives an installed node its token and waits until it is ready.
@@ -172,7 +176,7 @@ func (e *Engine) restart(ctx context.Context, c plan.Change, m plan.Member) erro
 		}
 		drained = true
 	}
-	t, err := e.target(ctx, m, pki.Token{})
+	t, err := e.target(ctx, m, noToken)
 	if err != nil {
 		return err
 	}
@@ -189,13 +193,45 @@ func (e *Engine) restart(ctx context.Context, c plan.Change, m plan.Member) erro
 	return k.uncordon(ctx, m.Name)
 }
 
-// leave moves a node's pods away and takes it out of the cluster.
-func (e *Engine) leave(ctx context.Context, c plan.Change) error {
-	if err := e.drain(ctx, c.Name, e.drainTime(c)); err != nil {
-		return err
+// update changes a node in place: what its agent takes while it runs, and labels.
+func (e *Engine) update(ctx context.Context, c plan.Change, m plan.Member) error {
+	dress := false
+	for _, f := range c.Fields {
+		dress = dress || strings.HasPrefix(f.Name, "label ") || f.Name == "taint"
 	}
+	if !dress || len(c.Fields) > 1 {
+		if err := e.reconfigure(ctx, c.Address, m); err != nil {
+			return err
+		}
+	}
+	if !dress {
+		return nil
+	}
+	return e.dress(ctx, m)
+}
+
+// endpoints gives all nodes the addresses that the control plane has in the end.
+func (e *Engine) endpoints(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(e.Width)
+	for _, m := range e.members() {
+		g.Go(func() error { return e.reconfigure(gctx, endpointStep, m) })
+	}
+	return g.Wait()
+}
+
+// leave moves a node's pods away and takes it out of the cluster. One that does not run has no pods to move: they are started
+// elsewhere when it is forgotten.
+func (e *Engine) leave(ctx context.Context, c plan.Change) error {
 	k, err := e.kube(ctx)
 	if err != nil {
+		return err
+	}
+	n, there := e.world.Nodes[c.Name]
+	if !there || !n.Ready {
+		return k.forget(ctx, c.Name)
+	}
+	if err := e.drain(ctx, c.Name, e.drainTime(c)); err != nil {
 		return err
 	}
 	return k.forget(ctx, c.Name)
@@ -229,18 +265,40 @@ func (e *Engine) drain(ctx context.Context, node string, limit time.Duration) er
 	return err
 }
 
-// waitAPI waits until the cluster's API answers.
+// waitAPI waits until the cluster's API answers on some control-plane machine.
 func (e *Engine) waitAPI(ctx context.Context) error {
-	var errs []error
-	for _, m := range e.controlPlane() {
-		t, err := e.target(ctx, m, pki.Token{})
-		if err != nil {
-			return err
-		}
-		t.Wait = apiTimeout
-		errs = append(errs, bootstrap.Run(ctx, t, bootstrap.Serve(), e.report(apiStep)))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cps := slices.DeleteFunc(slices.Clone(e.controlPlane()), func(m plan.Member) bool {
+		_, there := e.machine(m.Name)
+		return e.isDown(m.Name) || !there
+	})
+	results := make(chan error, len(cps))
+	for _, m := range cps {
+		go func() {
+			t, err := e.target(ctx, m, noToken)
+			if err == nil {
+				t.Wait = apiTimeout
+				err = bootstrap.Run(ctx, t, bootstrap.Serve(), e.report(apiStep))
+			}
+			if err == nil {
+				e.serves(m.Name)
+			}
+			results <- err
+		}()
 	}
-	return errors.Join(errs...)
+	var errs []error
+	for range cps {
+		err := <-results
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) == 0 {
+		return fmt.Errorf("no control-plane machine is there")
+	}
+	return errs[0]
 }
 
 // dress sets one node's labels and taints.

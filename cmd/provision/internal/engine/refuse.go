@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
@@ -30,7 +31,28 @@ func (e *Engine) refuse(p *plan.Plan) error {
 				Next(fmt.Sprintf("Put %s back, or make a second cluster with the new value, move what runs here, and destroy this one.", f.From)))
 		}
 	}
+	ds = append(ds, e.dangers(p)...)
 	return ds.Err()
+}
+
+// DataLoss is what a person accepts with --accept to let a plan be executed that loses the cluster's data.
+const DataLoss = "data-loss"
+
+// dangers are the changes that lose something for good, unless a person accepts that.
+func (e *Engine) dangers(p *plan.Plan) (ds diag.Diagnostics) {
+	if slices.Contains(e.Accept, DataLoss) {
+		return nil
+	}
+	for _, c := range p.Changes {
+		if c.Danger == "" {
+			continue
+		}
+		at, in := e.place(c.Address)
+		ds = append(ds, diag.New(diag.EtcdLoss, "%s: %s. Nothing was changed.", c.Address, c.Danger).At(at, in).
+			Next("If that is what you want, say so:", e.again()+" --accept "+DataLoss))
+		break
+	}
+	return ds
 }
 
 // fixed says whether a field stays as it is as long as the cluster lives.

@@ -25,11 +25,17 @@ func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) 
 	}
 	e.Events(ui.Event{Type: ui.Begin, Steps: order})
 	offset := time.Since(e.start)
-	res, err := g.Run(ctx, graph.Options{Width: e.Width, Stop: stop, Observe: e.observe})
+	until, lost, release := e.until(stop)
+	defer release()
+	res, err := g.Run(ctx, graph.Options{Width: e.Width, Stop: until, Observe: e.observe})
 	if err != nil {
 		return err
 	}
 	var ds diag.Diagnostics
+	if lost() {
+		ds = append(ds, diag.New(diag.StateLocked, "This command lost its lease on the cluster's state: it was stopped, or could not reach the state, for longer than the lease lasts, and somebody else may be at work now. No new step was started; nothing that this command wrote since counts.").
+			Next("See who works on the cluster, and run the same command again:", "provision state show "+e.Cluster.File, e.again()))
+	}
 	for _, s := range res.Of(graph.Failed, graph.Interrupted) {
 		ds = append(ds, e.explain(s.Address, e.stopped(ctx, s))...)
 	}
@@ -41,6 +47,29 @@ func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) 
 		NotStarted: res.Count(graph.NotStarted) + res.Count(graph.Interrupted),
 	}})
 	return ds.Err()
+}
+
+// until returns a channel that closes when no new step may start: a person asked to stop, or the lease on the state is lost.
+func (e *Engine) until(stop <-chan struct{}) (until <-chan struct{}, lost func() bool, release func()) {
+	ch, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		select {
+		case <-stop:
+			close(ch)
+		case <-e.State.Lost():
+			close(ch)
+		case <-done:
+		}
+	}()
+	lost = func() bool {
+		select {
+		case <-e.State.Lost():
+			return true
+		default:
+			return false
+		}
+	}
+	return ch, lost, func() { close(done) }
 }
 
 // stopped looks whether the machine of a step that lost its connection still runs, and says so if it does not.

@@ -24,6 +24,9 @@ func (e *Engine) Plan(ctx context.Context) (*plan.Plan, error) {
 	if err := e.prepare(ctx); err != nil {
 		return nil, err
 	}
+	if lb, ok := e.world.APIBalancer(); ok && e.Cluster.Endpoint.Balancer {
+		e.want.Balancer = plan.BalancerNames(lb)
+	}
 	p := plan.Diff(e.Cluster, e.want, e.world)
 	return p, e.refuse(p)
 }
@@ -51,7 +54,8 @@ func (e *Engine) ask(ctx context.Context) error {
 	if !e.want.Nodes || e.secrets == nil {
 		return nil
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	all := ctx
+	g, ctx := errgroup.WithContext(all)
 	g.SetLimit(64)
 	for _, m := range e.world.Machines {
 		if m.Partial {
@@ -66,7 +70,11 @@ func (e *Engine) ask(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return e.askKube(ctx) })
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	e.askEtcd(all)
+	return all.Err()
 }
 
 // askHost asks one machine what runs on it. A machine that does not answer is a finding and no error.
@@ -85,11 +93,16 @@ func (e *Engine) askHost(ctx context.Context, m providers.Machine) plan.Host {
 	if err != nil {
 		return plan.Host{Problem: firstLine(err)}
 	}
-	f, err := bootstrap.Gather(ctx, h, paths(files)...)
+	f, err := bootstrap.Gather(ctx, h, append(paths(files), templates.FoundingPath)...)
 	if err != nil {
 		return plan.Host{Problem: firstLine(err)}
 	}
-	return plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Joined: f.Joined, Stale: stale(files, f.Files), Due: due(f.Status, time.Now())}
+	ph := plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Joined: f.Joined, Stale: stale(files, f.Files), Due: due(f.Status, time.Now())}
+	_, ph.Founding = f.Files[templates.FoundingPath]
+	if f.Status != nil && f.Status.Etcd != nil {
+		ph.Etcd = f.Status.Etcd.State
+	}
+	return ph
 }
 
 // due names certificates with less than renewal left: the node agent renews them long before, so something keeps it from it.
@@ -186,6 +199,10 @@ func (e *Engine) checkVersion(p *bootstrap.Programs) error {
 // open reads which bundle and agent are at hand, and the secrets.
 func (e *Engine) open() (err error) {
 	e.want.UID, e.want.Nodes = e.State.UID(), !e.Provider.Caps().Simulated
+	e.want.Replace = map[string]bool{}
+	for _, a := range e.Options.Replace {
+		e.want.Replace[a] = true
+	}
 	if e.secrets, err = loadSecrets(e.State); err != nil || !e.want.Nodes {
 		return err
 	}

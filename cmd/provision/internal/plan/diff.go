@@ -14,19 +14,25 @@ import (
 
 // Diff says what has to change so that the world is as the file and the programs at hand want it.
 func Diff(c *config.Cluster, want Want, w World) *Plan {
-	d := differ{c: c, want: want, w: w, machines: map[string]providers.Machine{}, plan: &Plan{Schema: Schema, Cluster: c.Name, Changes: []Change{}}}
+	d := differ{c: c, want: want, w: w, machines: map[string]providers.Machine{}, remade: map[string]Change{}, plan: &Plan{Schema: Schema, Cluster: c.Name, Changes: []Change{}}}
 	for _, m := range w.Machines {
 		d.machines[m.Name] = m
 	}
+	members := Members(c)
 	d.keys()
 	d.network()
 	wanted := map[string]bool{}
-	for _, m := range Members(c) {
+	for _, m := range members {
 		wanted[m.Name] = true
 		d.member(m)
 	}
 	d.gone(wanted)
 	if want.Nodes {
+		d.etcd(members[:c.ControlPlane.Count])
+		for _, m := range members {
+			d.node(m)
+		}
+		d.balancer()
 		d.addons()
 	}
 	sortChanges(d.plan.Changes)
@@ -38,6 +44,7 @@ type differ struct {
 	want     Want
 	w        World
 	machines map[string]providers.Machine
+	remade   map[string]Change // of machines that are made, started or replaced, by name
 	plan     *Plan
 }
 
@@ -52,9 +59,10 @@ func (d *differ) at(keys ...string) *diag.Range {
 	return nil
 }
 
-// node compares a node on a machine that is as it should be.
+// node compares a node with what it is to be.
 func (d *differ) node(m Member) {
-	if !d.want.Nodes {
+	if machine, ok := d.remade[m.Name]; ok {
+		d.follow(m, machine)
 		return
 	}
 	ch := Change{Address: m.Address(Node), Kind: Node, Name: m.Name, Action: Create, Cause: d.cause(m, "count")}
@@ -80,13 +88,12 @@ func (d *differ) node(m Member) {
 
 // settled compares a node that has joined.
 func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
-	want, err := m.NodeConfig(d.c, d.want.Identity, d.machines)
-	if err != nil {
-		// Some control-plane machine is still to be made: what depends on its address follows in the same apply.
-		return
+	ch.Action = Update
+	ch.Fields = d.nodeFields(m, *host.Node)
+	if slices.ContainsFunc(ch.Fields, func(f Field) bool { return !live(m, *host.Node, len(d.controlPlane()), f) }) {
+		ch.Action = Restart
 	}
-	ch.Action = Restart
-	ch.Fields = nodeFields(*host.Node, want)
+	n := len(ch.Fields)
 	if host.Agent != d.want.Agent {
 		ch.Fields = append(ch.Fields, Field{"agent", short(host.Agent), short(d.want.Agent)})
 	}
@@ -96,14 +103,21 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 	for _, c := range host.Due {
 		ch.Fields = append(ch.Fields, Field{"certificate " + c, "ends soon", "renewed"})
 	}
+	if len(ch.Fields) > n {
+		ch.Action = Restart
+	}
 	if len(ch.Fields) > 0 {
-		ch.Reason, ch.Cause = "differs", d.at(ch.Fields[0].Name, "cluster")
+		ch.Reason, ch.Cause = "differs", d.at(ch.Fields[0].Name, "endpoint."+ch.Fields[0].Name, "control_plane.count", "cluster")
+		if d.w.API {
+			ch.Fields = append(ch.Fields, labelFields(m, kube)...)
+			ch.Fields = append(ch.Fields, taintFields(m, kube)...)
+		}
 		d.add(ch)
 		return
 	}
 	if !d.w.API {
 		if m.Role == templates.ControlPlane {
-			ch.Reason = "the cluster's API does not answer"
+			ch.Action, ch.Reason = Restart, "the cluster's API does not answer"
 			d.add(ch)
 		}
 		return
@@ -121,26 +135,68 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 }
 
 // nodeFields compares what runs with what shall run. Labels and taints in it count only when a node registers, so they
-// are compared with the API's node instead.
-func nodeFields(have, want templates.Node) []Field {
+// are compared with the API's node instead. Where machines of the control plane are still to be made, their addresses are not
+// known yet, and the fields that hold them say so.
+func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 	var fs []Field
 	diff := func(name string, from, to any) {
 		if f, t := fmt.Sprint(from), fmt.Sprint(to); f != t {
 			fs = append(fs, Field{name, f, t})
 		}
 	}
+	want := m.nodeConfig(d.c, d.want.Identity, d.machines[m.Name])
 	diff("kubernetes", have.Kubernetes, want.Kubernetes)
 	diff("bundle", short(have.Bundle), short(want.Bundle))
 	diff("address", have.Address, want.Address)
-	diff("endpoints", have.Endpoints, want.Endpoints)
-	diff("etcd", have.Etcd, want.Etcd)
-	diff("api_names", have.APINames, want.APINames)
 	diff("network.pods", have.Pods, want.Pods)
 	diff("network.services", have.Services, want.Services)
 	diff("network.domain", have.Domain, want.Domain)
 	diff("network.backend", have.Backend, want.Backend)
 	diff("network.node_bits", have.NodeCIDR, want.NodeCIDR)
+	diff("vip", have.VIP, want.VIP)
+	diff("vip_interface", have.VIPInterface, want.VIPInterface)
+	var waits []string
+	for _, cp := range d.controlPlane() {
+		if o, ok := d.machines[cp.Name]; d.moves(cp.Name) || !ok || !want.join(cp.Name, o) {
+			waits = append(waits, cp.Address(Machine))
+		}
+	}
+	if d.balancerMoves() {
+		waits = append(waits, BalancerAddress)
+	}
+	if len(waits) > 0 {
+		return append(fs, Field{"endpoints", fmt.Sprint(have.Endpoints), "with the address of " + strings.Join(waits, ", ")})
+	}
+	w := want.done()
+	diff("endpoints", have.Endpoints, w.Endpoints)
+	diff("etcd", have.Etcd, w.Etcd)
+	diff("api_names", have.APINames, w.APINames)
 	return fs
+}
+
+// live says whether a running node takes the field without a restart of anything.
+func live(m Member, have templates.Node, controlPlane int, f Field) bool {
+	switch f.Name {
+	case "api_names", "vip", "vip_interface":
+		return true
+	case "endpoints", "etcd":
+		alone := len(have.Etcd) == 1
+		return m.Role == templates.Worker || alone == (controlPlane == 1)
+	}
+	return false
+}
+
+// controlPlane are the members that run the control plane.
+func (d *differ) controlPlane() []Member { return Members(d.c)[:d.c.ControlPlane.Count] }
+
+// moves says whether a machine gets an address that is not known yet.
+func (d *differ) moves(name string) bool {
+	ch, remade := d.remade[name]
+	if !remade {
+		return false
+	}
+	have, there := d.machines[name]
+	return ch.Action == Replace || !there || !have.Private.IsValid()
 }
 
 func labelFields(m Member, have KubeNode) []Field {

@@ -88,6 +88,7 @@ create certificate.authorities
 create machine.control-plane[0]
 create machine.workers[0]
 create machine.workers[1]
+create etcd.control-plane[0]
 create node.control-plane[0]
 create node.workers[0]
 create node.workers[1]

@@ -32,26 +32,29 @@ func (d *differ) member(m Member) {
 	case have.Partial:
 		ch.Reason = "was not finished"
 	default:
-		if !d.machine(m, have, known) {
-			d.node(m)
-			return
-		}
-		ch = d.plan.Changes[len(d.plan.Changes)-1]
-		d.follow(m, ch)
+		d.machine(m, have, known)
 		return
 	}
 	d.add(ch)
-	d.follow(m, ch)
+	d.remade[m.Name] = ch
 }
 
-// machine compares a machine that is whole, and says whether it is to be replaced.
-func (d *differ) machine(m Member, have providers.Machine, known Known) (replace bool) {
+// machine compares a machine that is whole.
+func (d *differ) machine(m Member, have providers.Machine, known Known) {
 	want := m.MachineSpec(d.c, d.want.UID, have.Network)
 	ch := Change{Address: m.Address(Machine), Kind: Machine, Name: m.Name, Action: Replace, Reason: "differs"}
-	if ch.Fields = FixedFields(want, have); len(ch.Fields) == 0 {
+	ch.Fields = FixedFields(want, have)
+	switch {
+	case d.want.Replace[ch.Address]:
+		ch.Reason, ch.Fields = "was asked for", nil
+		ch.Cause = d.cause(m, "count")
+		d.add(ch)
+		d.remade[m.Name] = ch
+		return
+	case len(ch.Fields) == 0:
 		ch.Action = Update
 		if ch.Fields = freeFields(want, have); len(ch.Fields) == 0 {
-			return false
+			return
 		}
 	}
 	if known.Machine != nil && sameMachine(want, *known.Machine) {
@@ -59,14 +62,13 @@ func (d *differ) machine(m Member, have providers.Machine, known Known) (replace
 	}
 	ch.Cause = d.cause(m, ch.Fields[0].Name)
 	d.add(ch)
-	return ch.Action == Replace
+	if ch.Action == Replace {
+		d.remade[m.Name] = ch
+	}
 }
 
 // follow adds what a new machine means for its node.
 func (d *differ) follow(m Member, machine Change) {
-	if !d.want.Nodes {
-		return
-	}
 	node := Change{Address: m.Address(Node), Kind: Node, Name: m.Name, Action: Create, Reason: "follows its machine", Cause: machine.Cause}
 	if machine.Action == Replace {
 		node.Action = Replace

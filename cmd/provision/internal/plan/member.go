@@ -127,36 +127,69 @@ func NetworkSpec(c *config.Cluster, uid string) providers.NetworkSpec {
 
 // Identity is what all nodes of a cluster share beyond the file.
 type Identity struct {
-	UID    string // of the cluster
-	Bundle string // ID of the bundle to run
+	UID      string   // of the cluster
+	Bundle   string   // ID of the bundle to run
+	Balancer []string // addresses and names of the balancer before the API; none if there is none
 }
 
-// NodeConfig is what the member's node agent shall run. The machines must hold the control plane's, with addresses.
+// NodeConfig is what the member's node agent shall run. The machines must hold its own and the control plane's, with
+// addresses.
 func (m Member) NodeConfig(c *config.Cluster, id Identity, machines map[string]providers.Machine) (templates.Node, error) {
 	self, ok := machines[m.Name]
 	if !ok || !self.Private.IsValid() {
 		return templates.Node{}, fmt.Errorf("machine %s has no address yet", m.Name)
 	}
-	n := templates.Node{
+	n := m.nodeConfig(c, id, self)
+	for _, name := range ControlPlaneNames(c) {
+		if !n.join(name, machines[name]) {
+			return templates.Node{}, fmt.Errorf("machine %s has no address yet", name)
+		}
+	}
+	return n.done(), nil
+}
+
+// A nodeConfig is a node's configuration that is being put together.
+type nodeConfig struct{ templates.Node }
+
+// nodeConfig is the node's configuration without the control plane's addresses.
+func (m Member) nodeConfig(c *config.Cluster, id Identity, self providers.Machine) *nodeConfig {
+	n := &nodeConfig{templates.Node{
 		Schema: templates.NodeSchema, Cluster: c.Name, UID: id.UID, Name: m.Name, Role: m.Role, Address: self.Private,
 		ProviderID: self.NodeID, Kubernetes: c.Kubernetes, Bundle: id.Bundle,
 		Pods: c.Network.Pods, Services: c.Network.Services, DNS: DNS(c), Domain: c.Network.Domain,
 		Backend: c.Network.Backend, NodeCIDR: c.Network.NodeBits, Labels: m.registered(), Taints: m.taints(),
-	}
-	for _, name := range ControlPlaneNames(c) {
-		mach, ok := machines[name]
-		if !ok || !mach.Private.IsValid() {
-			return templates.Node{}, fmt.Errorf("machine %s has no address yet", name)
-		}
-		n.Etcd = append(n.Etcd, templates.EtcdMember{Name: name, Address: mach.Private})
-		n.Endpoints = append(n.Endpoints, net.JoinHostPort(mach.Private.String(), strconv.Itoa(APIPort)))
-		if mach.Public.IsValid() {
-			n.APINames = append(n.APINames, mach.Public.String())
+	}}
+	n.APINames = append(n.APINames, c.Endpoint.Names...)
+	n.APINames = append(n.APINames, id.Balancer...)
+	if c.Endpoint.Address.IsValid() {
+		n.APINames = append(n.APINames, c.Endpoint.Address.String())
+		if m.Role == templates.ControlPlane {
+			n.VIP, n.VIPInterface = c.Endpoint.Address, c.Endpoint.Interface
 		}
 	}
+	return n
+}
+
+// join adds a machine of the control plane; false if it has no address.
+func (n *nodeConfig) join(name string, o providers.Machine) bool {
+	if !o.Private.IsValid() {
+		return false
+	}
+	n.Etcd = append(n.Etcd, templates.EtcdMember{Name: name, Address: o.Private})
+	n.Endpoints = append(n.Endpoints, net.JoinHostPort(o.Private.String(), strconv.Itoa(APIPort)))
+	if o.Public.IsValid() {
+		n.APINames = append(n.APINames, o.Public.String())
+	}
+	return true
+}
+
+// done returns the configuration in canonical order.
+func (n *nodeConfig) done() templates.Node {
 	slices.Sort(n.Endpoints)
 	slices.Sort(n.APINames)
-	return n, nil
+	n.APINames = slices.Compact(n.APINames)
+	slices.SortFunc(n.Etcd, func(a, b templates.EtcdMember) int { return strings.Compare(a.Name, b.Name) })
+	return n.Node
 }
 
 func (m Member) taints() []templates.Taint {

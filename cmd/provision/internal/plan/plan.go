@@ -63,6 +63,7 @@ type Change struct {
 	Drift   bool        `json:"drift,omitempty"`  // the file asks for what was there before: somebody else changed it since
 	Fields  []Field     `json:"fields,omitempty"` // what differs
 	Cause   *diag.Range `json:"cause,omitempty"`  // the line that asked
+	Danger  string      `json:"danger,omitempty"` // what is lost by it, for good: refused unless a person accepts it
 }
 
 // A Field is one value that differs.

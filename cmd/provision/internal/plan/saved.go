@@ -29,6 +29,8 @@ type Saved struct {
 	Config  string   `json:"config"`  // digest of what the file says, without what is secret
 	Only    []string `json:"only,omitempty"`
 	Keep    []Kind   `json:"keep,omitempty"`
+	Replace []string `json:"replace,omitempty"`
+	Accept  []string `json:"accept,omitempty"`
 	Plan    *Plan    `json:"plan"`
 	Sum     string   `json:"sum"` // SHA-256 of the document with an empty sum: finds damage and edits by hand
 }

@@ -17,11 +17,12 @@ type World struct {
 	// what the file changed, and nothing more: without it the same is done.
 	Known map[string]Known
 
-	Keys   Keys                // whether the cluster's secrets are at hand
-	Hosts  map[string]Host     // by machine name; a machine without SSH has none
-	API    bool                // the cluster's API answered, so Nodes and Addons are true
-	Nodes  map[string]KubeNode // by node name
-	Addons map[string]string   // add-on name to the hash of what was applied
+	Keys   Keys                  // whether the cluster's secrets are at hand
+	Etcd   *templates.EtcdReport // as a control-plane node tells it; nil if none did
+	Hosts  map[string]Host       // by machine name; a machine without SSH has none
+	API    bool                  // the cluster's API answered, so Nodes and Addons are true
+	Nodes  map[string]KubeNode   // by node name
+	Addons map[string]string     // add-on name to the hash of what was applied
 }
 
 // Known is what the journal says of one object.
@@ -43,13 +44,15 @@ const (
 
 // A Host is what a machine said over SSH.
 type Host struct {
-	Problem string          // why it could not be asked; empty if it answered
-	Node    *templates.Node // what its node agent runs; nil if it has none
-	Agent   string          // SHA-256 of its node agent
-	Running bool            // the node agent runs
-	Joined  bool            // its kubelet has been let in by the cluster
-	Stale   []string        // secret files that differ from what they should be
-	Due     []string        // certificates that its node agent should have renewed and did not
+	Problem  string              // why it could not be asked; empty if it answered
+	Node     *templates.Node     // what its node agent runs; nil if it has none
+	Agent    string              // SHA-256 of its node agent
+	Running  bool                // the node agent runs
+	Joined   bool                // its kubelet has been let in by the cluster
+	Stale    []string            // secret files that differ from what they should be
+	Etcd     templates.EtcdState // of a control-plane node's member; empty if it does not say
+	Founding bool                // it was told to found the cluster's etcd, and has not seen a quorum yet
+	Due      []string            // certificates that its node agent should have renewed and did not
 }
 
 // A KubeNode is a node as Kubernetes' API has it.
@@ -79,7 +82,8 @@ const (
 // A Want is what the file and the programs at hand ask for.
 type Want struct {
 	Identity
-	Agent  string            // SHA-256 of the node agent
-	Addons map[string]string // add-on name to hash
-	Nodes  bool              // machines become nodes: false for a vendor whose machines have no SSH
+	Agent   string            // SHA-256 of the node agent
+	Addons  map[string]string // add-on name to hash
+	Replace map[string]bool   // addresses of machines to replace whatever they are like
+	Nodes   bool              // machines become nodes: false for a vendor whose machines have no SSH
 }

@@ -1,0 +1,328 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/provisionhq/provision/bootstrap"
+	"github.com/provisionhq/provision/bootstrap/ssh"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/templates"
+)
+
+// Names of the parts of a membership change, behind its address.
+const (
+	removePart = " remove"
+	addPart    = " add"
+	drainPart  = " drain"
+	installing = " install"
+)
+
+// endpointStep gives every node the addresses that the control plane has in the end.
+const endpointStep = "node endpoints"
+
+// memberships adds the steps that change etcd's members: one after another, those that are replaced first, as one of them
+// may be dead, then new ones, then those that leave. It sets what nodes wait for that are to know the new members.
+func (b *builder) memberships() {
+	last := ""
+	for _, action := range []plan.Action{plan.Replace, plan.Update, plan.Create, plan.Delete} {
+		for _, c := range b.p.Changes {
+			if c.Kind != plan.Etcd || c.Action != action {
+				continue
+			}
+			if c.Action == plan.Create && b.founding {
+				b.add(c.Address, []string{apiStep}, nil)
+				continue
+			}
+			if c.Action == plan.Delete {
+				b.add(c.Address, some(last), func(ctx context.Context) error { return b.e.etcdRemove(ctx, c) })
+				last = c.Address
+				continue
+			}
+			last = b.membership(c, last)
+			b.moved++
+		}
+	}
+	b.chain = some(last)
+}
+
+func some(address string) []string {
+	if address == "" {
+		return nil
+	}
+	return []string{address}
+}
+
+// membership adds the steps of one member that joins, or takes the place of another, and returns the last of them.
+func (b *builder) membership(c plan.Change, last string) string {
+	place := strings.TrimPrefix(c.Address, string(plan.Etcd)+".")
+	machine, node := "machine."+place, "node."+place
+	before := some(last)
+	b.previous[c.Address] = last
+	if c.Action == plan.Replace {
+		after := slices.Concat(before, b.drains(node))
+		b.add(c.Address+removePart, after, func(ctx context.Context) error { return b.e.etcdRemove(ctx, c) })
+		before = []string{c.Address + removePart}
+	}
+	b.add(c.Address+addPart, slices.Concat(before, b.has(machine)), func(ctx context.Context) error { return b.e.etcdAdd(ctx, c) })
+	after := []string{c.Address + addPart}
+	n, follows := b.changes[node]
+	follows = follows && (n.Action == plan.Create || n.Action == plan.Replace)
+	if follows {
+		after = append(after, node+installing)
+	}
+	b.add(c.Address, after, func(ctx context.Context) error { return b.e.etcdPromote(ctx, c) })
+	if follows && n.Action == plan.Replace {
+		return node
+	}
+	return c.Address
+}
+
+// drains is the step that moves a node's pods away before its machine is replaced, if there is one.
+func (b *builder) drains(node string) []string {
+	if c, ok := b.changes[node]; ok && c.Action == plan.Replace {
+		return []string{node + drainPart}
+	}
+	return nil
+}
+
+// down notes that a control-plane machine is not to be asked.
+func (e *Engine) down(name string, yes bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.downs[name] = yes
+	e.apiHost = ""
+}
+
+func (e *Engine) isDown(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.downs[name]
+}
+
+// controlMachines are the control plane's machines that are there, those that the file no longer asks for included.
+func (e *Engine) controlMachines() []providers.Machine {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var ms []providers.Machine
+	for _, m := range e.byName {
+		if m.Pool == plan.ControlPlanePool && !m.Partial && m.SSH.IsValid() && !e.downs[m.Name] {
+			ms = append(ms, m)
+		}
+	}
+	slices.SortFunc(ms, func(a, b providers.Machine) int { return strings.Compare(a.Name, b.Name) })
+	return ms
+}
+
+// quorum returns a node that is part of etcd's quorum, and what it says of the members. It waits until there is one: a
+// machine may just be starting.
+func (e *Engine) quorum(ctx context.Context, address string) (ssh.Host, templates.EtcdReport, error) {
+	ctx, cancel := context.WithTimeout(ctx, quorumTimeout)
+	defer cancel()
+	defer e.waiting(address, "more than half of the control plane is to answer", quorumTimeout)()
+	for {
+		h, r, err := e.askQuorum(ctx)
+		if err == nil {
+			return h, r, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, r, diag.Wrap(err, diag.EtcdNoQuorum, "No control-plane machine is part of a quorum, after %v: %s. The members of etcd were left as they are.", quorumTimeout, err).
+				Next("See what the machines say:", "provision status "+e.Cluster.File)
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// askQuorum asks the control plane's machines, all at once, and takes the first that is part of a quorum.
+func (e *Engine) askQuorum(ctx context.Context) (ssh.Host, templates.EtcdReport, error) {
+	type answer struct {
+		h    ssh.Host
+		r    templates.EtcdReport
+		name string
+		err  error
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
+	defer cancel()
+	ms := e.controlMachines()
+	answers := make(chan answer, len(ms))
+	for _, m := range ms {
+		go func() {
+			h, err := e.host(ctx, m)
+			var r templates.EtcdReport
+			if err == nil {
+				r, err = bootstrap.EtcdMembers(ctx, h)
+			}
+			answers <- answer{h, r, m.Name, err}
+		}()
+	}
+	var remembered templates.EtcdReport
+	err := errors.New("none is there")
+	for range ms {
+		a := <-answers
+		switch {
+		case a.err != nil:
+			err = fmt.Errorf("%s: %s", a.name, firstLine(a.err))
+		case a.r.Quorum:
+			return a.h, a.r, nil
+		default:
+			remembered, err = a.r, fmt.Errorf("%s: %s", a.name, a.r.Problem)
+		}
+	}
+	return nil, remembered, err
+}
+
+// askEtcd learns who etcd's members are, where the control plane has, or had, several machines. That nobody answers is a
+// finding and no error.
+func (e *Engine) askEtcd(ctx context.Context) {
+	n := 0
+	for _, m := range e.world.Machines {
+		if m.Pool == plan.ControlPlanePool && e.world.Hosts[m.Name].Node != nil {
+			n++
+		}
+	}
+	if e.Cluster.ControlPlane.Count == 1 && n <= 1 {
+		return
+	}
+	_, r, err := e.askQuorum(ctx)
+	if err == nil || len(r.Members) > 0 {
+		e.world.Etcd = &r
+	}
+}
+
+// snapshot copies etcd's data to the disk of a node that is part of the quorum, before its members change.
+func (e *Engine) snapshot(ctx context.Context, address string, h ssh.Host) error {
+	s, err := bootstrap.EtcdSnapshot(ctx, h)
+	if err != nil {
+		return e.etcdError(err, "A snapshot of etcd could not be made, so its members were left as they are")
+	}
+	e.Events(ui.Event{Type: ui.Progress, Address: address, Text: fmt.Sprintf("snapshot %s, %d MiB", s.Path, s.Size>>20)})
+	return nil
+}
+
+// etcdRemove takes a member out of etcd.
+func (e *Engine) etcdRemove(ctx context.Context, c plan.Change) error {
+	if err := e.intent(c); err != nil {
+		return err
+	}
+	leaving := c.Action == plan.Delete || c.Action == plan.Replace
+	h, r, err := e.quorumWithout(ctx, c.Address, c.Name)
+	if err != nil {
+		return err
+	}
+	if _, ok := r.Find(c.Name); ok {
+		if err := e.snapshot(ctx, c.Address, h); err != nil {
+			return err
+		}
+		if err := bootstrap.EtcdRemove(ctx, h, c.Name); err != nil {
+			return e.etcdError(err, fmt.Sprintf("The member %s of etcd was not removed", c.Name))
+		}
+	}
+	if leaving {
+		e.down(c.Name, true)
+	}
+	if c.Action == plan.Delete {
+		return e.removed(c, "")
+	}
+	return e.wipe(ctx, c)
+}
+
+// quorumWithout is quorum on another node than the named one, if there is any.
+func (e *Engine) quorumWithout(ctx context.Context, address, name string) (ssh.Host, templates.EtcdReport, error) {
+	was := e.isDown(name)
+	e.down(name, true)
+	defer e.down(name, was)
+	return e.quorum(ctx, address)
+}
+
+// wipe puts aside the data of a member that is of no use, on a machine that stays.
+func (e *Engine) wipe(ctx context.Context, c plan.Change) error {
+	host := e.world.Hosts[c.Name]
+	if host.Etcd != templates.EtcdRemoved && host.Etcd != templates.EtcdForeign && host.Etcd != templates.EtcdLost {
+		return nil
+	}
+	m, ok := e.machine(c.Name)
+	if !ok {
+		return nil
+	}
+	h, err := e.host(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := bootstrap.EtcdWipe(ctx, h); err != nil {
+		return e.etcdError(err, fmt.Sprintf("The data of etcd on %s, which is of no use, was not put aside", c.Name))
+	}
+	return nil
+}
+
+// etcdAdd takes the machine of a member into etcd, without a vote.
+func (e *Engine) etcdAdd(ctx context.Context, c plan.Change) error {
+	if err := e.intent(c); err != nil {
+		return err
+	}
+	m, ok := e.machine(c.Name)
+	if !ok {
+		return fmt.Errorf("machine %s is not there: %w", c.Name, providers.NotFound)
+	}
+	h, r, err := e.quorumWithout(ctx, c.Address, c.Name)
+	if err != nil {
+		return err
+	}
+	if i, ok := r.Find(m.Private.String()); ok && (i.Name == c.Name || i.Name == "") {
+		return nil // an earlier command was cut off here
+	}
+	if err := e.snapshot(ctx, c.Address, h); err != nil {
+		return err
+	}
+	if i, ok := r.Find(c.Name); ok && i.Address != m.Private { // of the machine that was there before
+		if err := bootstrap.EtcdRemove(ctx, h, i.ID); err != nil {
+			return e.etcdError(err, fmt.Sprintf("The member of etcd on the machine that %s was before was not removed", c.Name))
+		}
+	}
+	if _, err := bootstrap.EtcdAdd(ctx, h, c.Name, m.Private); err != nil {
+		return e.etcdError(err, fmt.Sprintf("The member %s was not taken into etcd", c.Name))
+	}
+	return nil
+}
+
+// etcdPromote gives a member its vote when it is in step.
+func (e *Engine) etcdPromote(ctx context.Context, c plan.Change) error {
+	h, _, err := e.quorumWithout(ctx, c.Address, c.Name)
+	if err != nil {
+		return err
+	}
+	say := func(line string) { e.Events(ui.Event{Type: ui.Progress, Address: c.Address, Text: line}) }
+	if err := bootstrap.EtcdPromote(ctx, h, c.Name, promoteTimeout, say); err != nil {
+		return e.etcdError(err, fmt.Sprintf("The member %s of etcd got no vote", c.Name))
+	}
+	e.down(c.Name, false)
+	return e.made(c, entry{}, "votes")
+}
+
+// etcdError explains what a node said of a change of members.
+func (e *Engine) etcdError(err error, what string) error {
+	d := diag.Wrap(err, diag.EtcdFailed, "%s.", what).Next("The lines above are the node's own. When the cause is mended, go on:", e.again())
+	var exit *ssh.ExitError
+	if errors.As(err, &exit) {
+		d.Output = lines(exit.Stderr)
+	} else {
+		d.Detail += " " + upper(firstLine(err)) + "."
+	}
+	return d
+}
+
+// reconfigure gives a running node its configuration; nothing restarts that need not.
+func (e *Engine) reconfigure(ctx context.Context, address string, m plan.Member) error {
+	t, err := e.target(ctx, m, noToken)
+	if err != nil {
+		return err
+	}
+	return bootstrap.Run(ctx, t, bootstrap.Reconfigure(), e.report(address))
+}
