@@ -133,8 +133,7 @@ func (r *rig) patients() []doctor.Host {
 		if strings.Contains(m.Name, "-cp-") {
 			role = templates.ControlPlane
 		}
-		hs = append(hs, doctor.Host{Name: m.Name, Role: role, Address: m.Private, Keep: true,
-			Dial: func(context.Context) (ssh.Host, error) { return r.hosts[m.Name], nil }})
+		hs = append(hs, doctor.Host{Name: m.Name, Role: role, Address: m.Private, Dial: func(ctx context.Context) (ssh.Host, error) { return r.dial(ctx, m) }})
 	}
 	return hs
 }
@@ -231,6 +230,7 @@ func TestE2EDoctorFaults(t *testing.T) {
 		r.expect(r.examine(hs), w1.Name, doctor.HostKeyChanged, "SHA256:", "")
 	})
 	r.sound("after")
+	time.Sleep(time.Second) // for sshd to end its sessions
 	if now := r.leftovers(); now != left {
 		t.Errorf("left on the machines:\n%s\nbefore:\n%s", now, left)
 	}
@@ -240,7 +240,7 @@ func TestE2EDoctorFaults(t *testing.T) {
 func (r *rig) leftovers() string {
 	var b strings.Builder
 	for _, m := range r.machines {
-		b.WriteString(r.on(m.Name, `find / -xdev -name '.node-scout*' -not -path '/proc/*' 2>/dev/null; ls -A /run /tmp /var/tmp | grep -vx 'sshd\|mount\|'; ps -e -o comm= | grep -c node-scout; ss -Hltun | wc -l`))
+		b.WriteString(r.on(m.Name, `find / -xdev -name '.node-scout*' -not -path '/proc/*' 2>/dev/null; ls -A /run /tmp /var/tmp | grep -vxE 'sshd|mount|sshd.pid'; ps -e -o comm= | grep -c node-scout; ss -Hltun | wc -l`))
 	}
 	return b.String()
 }

@@ -5,7 +5,6 @@
 package scout
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/provisionhq/provision/bootstrap/ssh"
 )
@@ -58,8 +58,12 @@ type Refusal struct {
 // Error gives host, request and reason.
 func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s: %s", r.Host, r.Verb, r.Reason) }
 
-// starts is how often the program is put and started: another command may have started, and so removed, the same file.
-const starts = 3
+// The program is put and started again: another command may have started, and so removed, the same file, or an upload that
+// broke may still have it open.
+const (
+	starts = 4
+	retry  = 200 * time.Millisecond
+)
 
 // Start puts the program at the path on the machine and starts it. It runs until Close, or until the connection breaks;
 // ctx is for the start only. name is what errors call the machine. The folder must allow programs to be run.
@@ -70,8 +74,13 @@ func Start(ctx context.Context, h ssh.Host, name string, program *ssh.Source, pa
 		}
 		s, err := start(ctx, h, name, path)
 		var exit *ssh.ExitError
-		if err == nil || try == starts || !errors.As(err, &exit) || exit.Status != 127 {
+		if err == nil || try == starts || !errors.As(err, &exit) || exit.Status != 127 && !strings.Contains(string(exit.Stderr), "busy") {
 			return s, err
+		}
+		select {
+		case <-time.After(retry):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
 		}
 	}
 }
@@ -81,7 +90,7 @@ func start(ctx context.Context, h ssh.Host, name, path string) (*Scout, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Scout{host: name, stop: stop, in: in, ready: make(chan struct{}), done: make(chan struct{}), calls: map[string]*call{}}
 	go func() {
-		_, err := h.Run(run, ssh.Command{Line: "exec " + ssh.Quote(path, "--vanish"), Stdin: out, Stdout: io.Discard, Stderr: new(bytes.Buffer), Lines: s.hear})
+		_, err := h.Run(run, ssh.Command{Line: "exec " + ssh.Quote(path, "--vanish"), Stdin: out, Stdout: io.Discard, Lines: s.hear})
 		var exit *ssh.ExitError
 		if errors.As(err, &exit) {
 			exit.Command = Program
