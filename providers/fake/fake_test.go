@@ -51,6 +51,9 @@ func TestConformance(t *testing.T) {
 		"latency": func(*testing.T) *fake.Fake {
 			return fake.New(fake.Options{Latency: map[string]fake.Duration{"create": fake.Duration(4 * time.Millisecond)}})
 		},
+		"lag": func(*testing.T) *fake.Fake {
+			return fake.New(fake.Options{Lag: fake.Duration(10 * time.Millisecond)})
+		},
 		"lacking": func(*testing.T) *fake.Fake {
 			return fake.New(fake.Options{Lacks: []string{"balancer", "volume", "spot"}})
 		},

@@ -266,8 +266,17 @@ func brokenCreates[S providers.Described, O providers.Identified](b breaker[S, O
 		b("exists", func(next objects, _ *Fixture) twist[S, O] {
 			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
 				o, err := next.Create(ctx, s)
-				if errors.Is(err, providers.Exists) {
+				if errors.Is(err, providers.Exists) && s.Key().Name == "b-shared" {
 					err = nil
+				}
+				return o, err
+			}}
+		}),
+		b("exists-at-once", func(next objects, _ *Fixture) twist[S, O] {
+			return twist[S, O]{create: func(ctx context.Context, s S) (O, error) {
+				o, err := next.Create(ctx, s)
+				if errors.Is(err, providers.Exists) && strings.HasPrefix(s.Key().Name, "n-twice") {
+					f.meta(&o).ID += "-2"
 				}
 				return o, err
 			}}

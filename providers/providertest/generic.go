@@ -27,6 +27,7 @@ func generic[S providers.Described, O providers.Identified](n providers.Noun, of
 		c("owners", "Owner and name are the identity: List must never return another owner's object, and two owners may use one name, because many clusters live side by side at one vendor.", (*kind[S, O]).tryOwners),
 		c("tags", "The spec's tags must come back from Get and List exactly, and the contract's own not among them, because plans compare them.", (*kind[S, O]).tryTags),
 		c("exists", "Create with the same owner and name must return Exists and the same ID, because a run that lost the answer finds its object that way.", (*kind[S, O]).tryExists),
+		c("exists-at-once", "Create of what was created a moment ago must return Exists and the same ID, whatever readers see by then, because a run whose answer was lost asks again at once, and a second object would be nobody's.", (*kind[S, O]).tryExistsAtOnce),
 		c("exists-unchanged", "Create with the same owner and name must leave the object as it is, because only Update changes things, after a plan that showed it.", (*kind[S, O]).tryExistsUnchanged),
 		c("names", "An owner or a name that is no DNS label must return Invalid and make nothing, because names become host names and tags.", (*kind[S, O]).tryNames),
 		c("concurrent", "Creates of one name at the same time must make one object and all return it, because two doors to one vendor know nothing of each other.", (*kind[S, O]).tryConcurrent),
@@ -173,6 +174,27 @@ func (k *kind[S, O]) tryExists(ctx context.Context, s *suite) error {
 	}
 	if got, want := again.GetMeta().ID, m.got.GetMeta().ID; got != want {
 		return fmt.Errorf("Create of what exists returned ID %q, want %q", got, want)
+	}
+	return nil
+}
+
+// tryExistsAtOnce creates twice with nothing in between, not even a read that would wait for the vendor's lag.
+func (k *kind[S, O]) tryExistsAtOnce(ctx context.Context, s *suite) error {
+	spec, err := k.spec(ctx, s.owner, k.name("n-twice"))
+	if err != nil {
+		return unmet("a spec", err)
+	}
+	first, err := k.objects().Create(ctx, clone(spec))
+	if err != nil {
+		return unmet("Create", err)
+	}
+	second, err := k.objects().Create(ctx, clone(spec))
+	k.spares = append(k.spares, first)
+	if err := refused("Create of what was just created", err, providers.Exists); err != nil {
+		return err
+	}
+	if a, b := first.GetMeta().ID, second.GetMeta().ID; a != b {
+		return fmt.Errorf("Create of what was just created returned ID %q, want %q", b, a)
 	}
 	return nil
 }

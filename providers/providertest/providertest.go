@@ -8,7 +8,7 @@
 //	}
 //
 // Each case holds the provider to one rule of the contract and says, when it fails, which rule that is and why it is one.
-// Objects are shared between cases as far as the rules allow: a whole run makes about eight machines.
+// Objects are shared between cases as far as the rules allow: a whole run makes about nine machines.
 package providertest
 
 import (

@@ -31,7 +31,7 @@ func newSuite(f Fixture) *suite {
 	if f.Owner == "" {
 		f.Owner = newOwner()
 	}
-	s := &suite{Fixture: f, owner: f.Owner + "a", other: f.Owner + "b"}
+	s := &suite{Fixture: settled(f), owner: f.Owner + "a", other: f.Owner + "b"}
 	s.networks, s.machines = networksOf(s), machinesOf(s)
 	s.balancers, s.volumes, s.snapshots = balancersOf(s), volumesOf(s), snapshotsOf(s)
 	return s
