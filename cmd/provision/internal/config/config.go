@@ -16,13 +16,15 @@ type Cluster struct {
 	File         string // the file or folder it was read from, as the person named it
 	Kubernetes   string // version without v: "1.37.2"
 	Provider     Provider
+	State        State
 	Network      Network
 	ControlPlane Pool // its Name is ControlPlaneName
 	Endpoint     Endpoint
 	Pools        []Pool // sorted by name
 
 	// Ranges says where the file asks for something: "cluster", "kubernetes", "provider", "provider.ATTRIBUTE",
-	// "network", "network.pods", "control_plane", "control_plane.count", "pool.workers", "pool.workers.count". What the
+	// "network", "network.pods", "control_plane", "control_plane.count", "pool.workers", "pool.workers.count",
+	// "state", "state.url". What the
 	// file leaves to the default has none.
 	Ranges map[string]diag.Range
 }

@@ -37,6 +37,7 @@ func (l *loader) load(path string, files []file) (*Cluster, diag.Diagnostics) {
 	l.scope = l.newScope(t, files)
 	l.provider(t, files)
 	l.clusterBlock(t, files)
+	l.state(t)
 	if l.cluster.Name != "" {
 		l.check()
 	}
@@ -49,7 +50,7 @@ func (l *loader) load(path string, files []file) (*Cluster, diag.Diagnostics) {
 
 // top are the blocks of all files by type.
 type top struct {
-	variables, locals, providers, clusters []*hclsyntax.Block
+	variables, locals, providers, clusters, states []*hclsyntax.Block
 }
 
 // split sorts the files' blocks by type.
@@ -69,8 +70,10 @@ func (l *loader) split(files []file) top {
 				t.providers = append(t.providers, b)
 			case "cluster":
 				t.clusters = append(t.clusters, b)
+			case "state":
+				t.states = append(t.states, b)
 			default:
-				l.unknownBlock(b, "", "cluster", "locals", "provider", "variable")
+				l.unknownBlock(b, "", "cluster", "locals", "provider", "state", "variable")
 			}
 		}
 	}

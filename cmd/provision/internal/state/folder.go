@@ -83,6 +83,18 @@ func (f *folder) here() bool {
 	return err == nil && os.SameFile(a, b)
 }
 
+// reopen opens what is at the path now, if that is another folder than before.
+func (f *folder) reopen() error {
+	if f.root != nil {
+		if f.here() {
+			return nil
+		}
+		f.root.Close()
+		f.root = nil
+	}
+	return f.open()
+}
+
 // A listing is the names in a folder.
 type listing struct {
 	names          []string
@@ -145,13 +157,10 @@ func (f *folder) lease(ctx context.Context) (found, error) {
 		if err := ctx.Err(); err != nil {
 			return found{}, err
 		}
-		if !f.here() { // it was removed
-			f.root.Close()
-			if err := f.open(); errors.Is(err, fs.ErrNotExist) {
-				continue
-			} else if err != nil {
-				return found{}, err
-			}
+		if err := f.reopen(); errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil || f.root == nil {
+			return found{}, err
 		}
 		l, err := f.list()
 		if isGone(err) {

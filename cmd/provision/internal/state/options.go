@@ -39,7 +39,8 @@ type Options struct {
 	Watching func(Holder)  // called once if it takes time to find out whether the holder is alive, or to wait
 	Now      func() time.Time
 
-	workFactor int // of a passphrase, for tests
+	Sealed     bool // leave the secrets encrypted: for who only wants to know of the state
+	workFactor int  // of a passphrase, for tests
 }
 
 // defaultTTL is how long a lease is good without being renewed. It is renewed about four times in that.

@@ -126,7 +126,7 @@ func (s *State) saveSecrets(all map[string][]byte, rekey bool) error {
 func (s *State) Rekey() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.o.ReadOnly {
+	if s.closed || s.o.ReadOnly || s.o.Sealed {
 		return s.notForWriting()
 	}
 	return s.saveSecrets(s.secrets, true)

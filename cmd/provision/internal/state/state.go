@@ -196,8 +196,10 @@ func (s *State) resume(ctx context.Context, i image, p parsed) error {
 			return err
 		}
 	}
-	if err := s.loadSecrets(ctx); err != nil {
-		return err
+	if !s.o.Sealed {
+		if err := s.loadSecrets(ctx); err != nil {
+			return err
+		}
 	}
 	if s.o.ReadOnly {
 		return nil
@@ -337,7 +339,7 @@ func (s *State) Secret(name string) ([]byte, bool) {
 func (s *State) SetSecrets(set map[string][]byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.o.ReadOnly {
+	if s.closed || s.o.ReadOnly || s.o.Sealed {
 		return s.notForWriting()
 	}
 	all := maps.Clone(s.secrets)
@@ -391,7 +393,10 @@ func (s *State) endRenewal() {
 
 // Remove removes all that is in the folder or the bucket, and closes the state. It is for after the cluster is gone: nothing
 // brings its secrets back.
-func (s *State) Remove() error {
+func (s *State) Remove() error { return s.remove(true) }
+
+// remove notes, if for good, that the cluster is gone.
+func (s *State) remove(forGood bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.o.ReadOnly {
@@ -408,7 +413,7 @@ func (s *State) Remove() error {
 		s.term.release(ctx, l)
 		return err
 	}
-	if !used {
+	if !used || !forGood {
 		return nil
 	}
 	return s.mark(true)
