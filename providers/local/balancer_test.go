@@ -91,6 +91,12 @@ func TestBalancer(t *testing.T) {
 		t.Errorf("Delete of its network = %v, want Conflict that names it", err)
 	}
 	p := w.process(b)
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+	for line := range strings.Lines(string(status)) {
+		if strings.HasPrefix(line, "VmRSS") || strings.HasPrefix(line, "RssAnon") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
 	if err := w.LoadBalancers().Delete(t.Context(), b.ID); err != nil {
 		t.Fatal(err)
 	}
