@@ -163,3 +163,12 @@ func rank(id ID) int {
 	}
 	return len(table())
 }
+
+// IDs returns all kinds of findings in the order in which reports have them.
+func IDs() []ID {
+	var ids []ID
+	for _, e := range table() {
+		ids = append(ids, e.id)
+	}
+	return ids
+}

@@ -50,7 +50,7 @@ func (e *examination) judge() *Report {
 		for _, check := range []func(){j.machine, j.kernel, j.tools, j.security, j.disks, j.diskTime, j.names, j.nameservers, j.belonging, j.ports, j.ranges, j.firewall} {
 			check()
 		}
-		if len(s.skipped) > 0 {
+		if len(s.skipped) > 0 && (e.o.Arch == "" || goArch(s.facts.one("arch")) == e.o.Arch) { // else that is said already
 			j.here(NotExamined, Warning, "Not examined: "+strings.Join(s.skipped, "; ")+".", "See why, and run doctor again.")
 		}
 	}

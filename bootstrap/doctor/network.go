@@ -94,6 +94,10 @@ func (j judge) belonging() {
 		j.find(OtherCluster, Error, fmt.Sprintf("The machine is node %s of another cluster, %s.", n.Name, n.Cluster), "If that cluster is not needed any more, take the machine out of it. What it holds is lost.", reset)
 		return
 	}
+	if c := j.f.belongs("claim"); c != nil && c.Owner != j.o.Cluster {
+		j.here(OtherCluster, Error, fmt.Sprintf("The host is claimed as %s by another cluster, %s.", c.Name, c.Owner), "If that cluster is not needed any more, destroy it: that gives its hosts back.")
+		return
+	}
 	ours := slices.ContainsFunc(j.f["left"], func(p string) bool {
 		return strings.Contains(p, "node-agent") || strings.HasPrefix(p, "/opt/provision/")
 	})

@@ -120,7 +120,7 @@ for l in cni0 flannel.1 cilium_host vxlan.calico tunl0 kube-ipvs0 docker0 kube-b
 done
 grep -c ' /var/lib/kubelet/pods/' /proc/self/mounts | { read -r n; [ "$n" = 0 ] || say left-mounts "$n"; }
 if [ -f /etc/provision/node.json ]; then say node "$(tr -d '\n' </etc/provision/node.json)"; fi
-if [ -f /etc/provision/claim.json ]; then say claim "$(tr -d '\n' </etc/provision/claim.json)"; fi
+if [ -f /var/lib/provision-metal/claim.json ]; then say claim "$(tr -d '\n' </var/lib/provision-metal/claim.json)"; fi
 
 # Security modules.
 [ ! -r /sys/fs/selinux/enforce ] || say selinux "$(first /sys/fs/selinux/enforce)"

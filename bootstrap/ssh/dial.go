@@ -102,11 +102,15 @@ func (h *handshake) do(ctx context.Context) (*conn, error) {
 	defer h.timer.Stop()
 	stop := context.AfterFunc(ctx, func() { h.conn.Close() })
 	defer stop()
+	accepted := h.conn.heard.Load()
 	c, chans, reqs, err := gossh.NewClientConn(h.conn, h.o.Addr, h.config())
 	if err != nil {
 		h.conn.Close()
 		if h.late.Load() {
 			return nil, &SilentError{Host: h.o.Name, Addr: h.o.Addr, For: h.o.Handshake}
+		}
+		if ctx.Err() != nil && h.conn.heard.Load() == accepted {
+			return nil, &SilentError{Host: h.o.Name, Addr: h.o.Addr, For: time.Since(time.Unix(0, accepted)).Round(time.Millisecond)}
 		}
 		return nil, h.classify(err)
 	}
