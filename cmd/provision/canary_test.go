@@ -122,7 +122,9 @@ func (c canaries) addTree(name string, tree any) error {
 		if strings.Contains(v, "-----BEGIN") {
 			return c.addKeys(name, []byte(v))
 		}
-		if b, err := base64.StdEncoding.DecodeString(v); err == nil && len(b) >= 16 {
+		if b, err := base64.StdEncoding.DecodeString(v); err == nil && bytes.Contains(b, []byte("-----BEGIN")) {
+			return c.addKeys(name, b)
+		} else if err == nil && len(b) >= 16 {
 			c.add(name, b)
 		} else if len(v) >= 16 {
 			c.add(name, []byte(v))
