@@ -34,7 +34,9 @@ type machine struct {
 	scout map[string]func(args []string) ([]string, error) // by request; what is missing answers as a sound machine
 	ahead time.Duration                                    // of its clock
 	sudo  bool
-	left  func() bool // says whether the scout's file is still there
+
+	patience time.Duration // with which it is connected to
+	left     func() bool   // says whether the scout's file is still there
 }
 
 // A fleet is machines that see each other, all of them sound: 10.88.0.1 and so on, the first three are control plane.
@@ -45,7 +47,7 @@ func newFleet(t testing.TB, n int, latency time.Duration) fleet {
 	keys := newKeys(t)
 	var f fleet
 	for i := range n {
-		m := &machine{scout: map[string]func([]string) ([]string, error){}}
+		m := &machine{patience: 20 * time.Second, scout: map[string]func([]string) ([]string, error){}}
 		addr := netip.AddrFrom4([4]byte{10, 88, byte((i + 1) >> 8), byte(i + 1)})
 		m.host = doctor.Host{Name: fmt.Sprintf("demo-workers-%d", i), Role: templates.Worker, Address: addr, UID: "0123"}
 		if i < 3 {
@@ -54,7 +56,7 @@ func newFleet(t testing.TB, n int, latency time.Duration) fleet {
 		m.Server = sshtest.New(sshtest.Options{Latency: latency, Answer: m.answer})
 		m.facts = soundFacts(m.host.Name, i, m.HostKey())
 		m.host.Dial = func(ctx context.Context) (ssh.Host, error) {
-			o := ssh.Options{Name: m.host.Name, Addr: addr.String(), Keys: keys, HostKeys: []string{m.HostKey()}, Through: m, Timeout: time.Second, Handshake: 500 * time.Millisecond}
+			o := ssh.Options{Name: m.host.Name, Addr: addr.String(), Keys: keys, HostKeys: []string{m.HostKey()}, Through: m, Timeout: m.patience, Handshake: m.patience / 2}
 			if m.sudo {
 				o.User, o.Sudo = "admin", true
 			}
@@ -171,7 +173,7 @@ func (f fleet) examine(t testing.TB) *doctor.Report {
 	for _, m := range f {
 		hosts = append(hosts, m.host)
 	}
-	r, err := doctor.Examine(context.Background(), hosts, doctor.Options{Cluster: "demo", Arch: "amd64", Scout: ssh.FromBytes(make([]byte, 100<<10)), Connect: 3 * time.Second,
+	r, err := doctor.Examine(context.Background(), hosts, doctor.Options{Cluster: "demo", Arch: "amd64", Scout: ssh.FromBytes(make([]byte, 100<<10)), Connect: 20 * time.Second,
 		Pods: netip.MustParsePrefix("10.244.0.0/16"), Services: netip.MustParsePrefix("10.96.0.0/16"), Machines: netip.MustParsePrefix("10.88.0.0/16")})
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +206,9 @@ func TestFaults(t *testing.T) {
 		return func(m *machine) { m.facts[key] = values }
 	}
 	without := func(key, value string) func(*machine) {
-		return func(m *machine) { m.facts[key] = slices.DeleteFunc(slices.Clone(m.facts[key]), func(v string) bool { return strings.HasPrefix(v, value) }) }
+		return func(m *machine) {
+			m.facts[key] = slices.DeleteFunc(slices.Clone(m.facts[key]), func(v string) bool { return strings.HasPrefix(v, value) })
+		}
 	}
 	answer := func(verb string, parts ...string) func(*machine) {
 		return func(m *machine) { m.scout[verb] = func([]string) ([]string, error) { return append(parts, ""), nil } }
@@ -220,8 +224,8 @@ func TestFaults(t *testing.T) {
 	}{
 		{"sudo asks", func(m *machine) { m.sudo = true; m.Fail(sshtest.Faults{Sudo: "sudo: a password is required"}) }, doctor.SudoPassword, doctor.Error, "password is required", "NOPASSWD", 0},
 		{"not root", set("uid", "1000"), doctor.NotRoot, doctor.Error, "1000", "", 0},
-		{"silent", func(m *machine) { m.Fail(sshtest.Faults{Silent: true}) }, doctor.Silent, doctor.Error, "says nothing", "ssh -v", 0},
-		{"refused", func(m *machine) { m.Fail(sshtest.Faults{Refuse: -1}) }, doctor.Unreachable, doctor.Error, "refused", "ssh -v", 0},
+		{"silent", func(m *machine) { m.patience = time.Second; m.Fail(sshtest.Faults{Silent: true}) }, doctor.Silent, doctor.Error, "says nothing", "ssh -v", 0},
+		{"refused", func(m *machine) { m.patience = time.Second; m.Fail(sshtest.Faults{Refuse: -1}) }, doctor.Unreachable, doctor.Error, "refused", "ssh -v", 0},
 		{"other architecture", set("arch", "aarch64"), doctor.WrongArch, doctor.Error, "arm64", "make bundle ARCH=arm64", 0},
 		{"old kernel", set("kernel", "4.18.0-553.el8"), doctor.OldKernel, doctor.Error, "4.18", "", 0},
 		{"no vxlan", without("module", "vxlan"), doctor.KernelFeature, doctor.Error, "VXLAN", "modprobe vxlan", 0},
@@ -272,7 +276,9 @@ func TestFaults(t *testing.T) {
 		{"claimed by another cluster", set("claim", `{"owner":"other","name":"other-cp-0","network":"x"}`), doctor.OtherCluster, doctor.Error, "other-cp-0 by another cluster, other", "", 0},
 		{"survey cut short", set("end"), doctor.SurveyFailed, doctor.Error, "cut short", "", 0},
 		{"no folder for programs", set("exec"), doctor.NotExamined, doctor.Warning, "no folder", "", 0},
-		{"scout refuses", func(m *machine) { m.scout["reach"] = func([]string) ([]string, error) { return nil, errors.New("too many open files") } }, doctor.NotExamined, doctor.Warning, "too many open files", "", 0},
+		{"scout refuses", func(m *machine) {
+			m.scout["reach"] = func([]string) ([]string, error) { return nil, errors.New("too many open files") }
+		}, doctor.NotExamined, doctor.Warning, "too many open files", "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -325,7 +331,9 @@ func TestBlocked(t *testing.T) {
 				miss(f[i], "10.88.0.3/tcp/6443 silent")
 			}
 		}, []string{"demo-cp-2: TCP 6443 (the API) is not reached from demo-cp-0, demo-cp-1, demo-workers-3, demo-workers-4: packets are dropped"}},
-		"one does not let out": {func(f fleet) { miss(f[3], "10.88.0.1/tcp/6443 silent", "10.88.0.2/tcp/6443 silent", "10.88.0.3/tcp/6443 silent") },
+		"one does not let out": {func(f fleet) {
+			miss(f[3], "10.88.0.1/tcp/6443 silent", "10.88.0.2/tcp/6443 silent", "10.88.0.3/tcp/6443 silent")
+		},
 			[]string{"demo-workers-3: The host does not reach TCP 6443 of any other host (demo-cp-0, demo-cp-1, demo-cp-2)"}},
 		"one pair": {func(f fleet) { miss(f[3], "10.88.0.1/tcp/6443 unreachable") },
 			[]string{"demo-cp-0: TCP 6443 (the API) is not reached from demo-workers-3: a firewall or router says"}},
