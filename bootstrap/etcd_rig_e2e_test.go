@@ -65,6 +65,14 @@ type rigNode struct {
 	machine providers.Machine
 	host    ssh.Host
 	node    templates.Node
+	moved   netip.Addr // where the node is now, if not where its machine was made
+}
+
+func (n *rigNode) address() netip.Addr {
+	if n.moved.IsValid() {
+		return n.moved
+	}
+	return n.machine.Private
 }
 
 func newEtcdRig(t *testing.T) *rig {
@@ -183,12 +191,12 @@ func (r *rig) lose(name string) {
 func (r *rig) config(name string, controlPlane []string) templates.Node {
 	n := templates.Node{
 		Schema: templates.NodeSchema, Cluster: string(r.owner), UID: r.uid, Name: name, Role: templates.Worker,
-		Address: r.nodes[name].machine.Private, Kubernetes: "1.37.2", Bundle: r.programs.Manifest.ID,
+		Address: r.nodes[name].address(), Kubernetes: "1.37.2", Bundle: r.programs.Manifest.ID,
 		Pods: netip.MustParsePrefix("10.244.0.0/16"), Services: netip.MustParsePrefix("10.96.0.0/16"), DNS: netip.MustParseAddr("10.96.0.10"),
 		Domain: "cluster.local", Backend: "vxlan", NodeCIDR: 24,
 	}
 	for _, cp := range controlPlane {
-		a := r.nodes[cp].machine.Private
+		a := r.nodes[cp].address()
 		n.Etcd = append(n.Etcd, templates.EtcdMember{Name: cp, Address: a})
 		n.Endpoints = append(n.Endpoints, net.JoinHostPort(a.String(), "6443"))
 		if cp == name {
@@ -322,6 +330,34 @@ func (r *rig) client(from, address string) *http.Client {
 		TLSClientConfig:   &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: roots},
 		DisableKeepAlives: true,
 	}}
+}
+
+// serial returns which certificate a program on a node shows that listens on a port of it; "" if it shows none.
+func (r *rig) serial(name, port string) string {
+	r.t.Helper()
+	address := r.nodes[name].address().String()
+	if port != "2380" {
+		address = "127.0.0.1"
+	}
+	pair, err := r.auth.Etcd.Issue(pki.Leaf{CommonName: "test", Usage: pki.Client, Life: time.Hour}, time.Now())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	conn, err := r.host(name).Dial(r.ctx, "tcp", net.JoinHostPort(address, port))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer conn.Close()
+	// Whose certificate it is does not matter here, only which.
+	c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}})
+	if c.HandshakeContext(r.ctx) != nil {
+		return ""
+	}
+	return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
 }
 
 // A probe asks the API again and again, ten times a second, and notes what failed.

@@ -127,7 +127,7 @@ func awaitAlone(ctx context.Context, n templates.Node, say func(string, ...any))
 	for {
 		list, err := local.Members(ctx, true)
 		if err == nil && len(list.Members) == 1 && !exists(member.ForceFile) {
-			say("etcd is a cluster of one: member %s, revision %d", list.Members[0].ID, list.Header.Revision)
+			say("etcd is a cluster of one: member %s", list.Members[0].ID)
 			return tell(ctx, http.MethodPost, "/restart/kube-apiserver")
 		}
 		select {
