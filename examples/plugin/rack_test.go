@@ -27,11 +27,42 @@ func stopped(r *Rack) func(context.Context, providers.ID) error {
 	}
 }
 
+// stripped takes an owner, a name or other tags away behind the provider's back.
+func stripped(r *Rack) func(context.Context, providers.Noun, providers.ID, ...string) error {
+	return func(ctx context.Context, noun providers.Noun, id providers.ID, tags ...string) error {
+		if noun == providers.NetworkNoun {
+			return strip(ctx, networks(r), id, tags)
+		}
+		return strip(ctx, machineObjects(r), id, tags)
+	}
+}
+
+func strip[S providers.Described, O providers.Identified](ctx context.Context, k objects[S, O], id providers.ID, tags []string) error {
+	return k.locked(ctx, "strip", func() error {
+		o, err := k.find(id)
+		if err != nil {
+			return err
+		}
+		m := k.meta(&o)
+		for _, t := range tags {
+			switch t {
+			case providers.OwnerTag:
+				m.Owner = ""
+			case providers.NameTag:
+				m.Name = ""
+			default:
+				delete(m.Tags, t)
+			}
+		}
+		return k.write(o)
+	})
+}
+
 // TestConformance runs the suite on the provider itself.
 func TestConformance(t *testing.T) {
 	providertest.Run(t, func(t *testing.T) providertest.Fixture {
 		r := &Rack{folder: t.TempDir()}
-		return providertest.Fixture{Provider: r, Stop: stopped(r)}
+		return providertest.Fixture{Provider: r, Stop: stopped(r), Strip: stripped(r)}
 	})
 }
 
@@ -48,7 +79,8 @@ func TestConformanceAsPlugin(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { p.Close() })
-		return providertest.Fixture{Provider: p, Stop: stopped(&Rack{folder: folder})}
+		same := &Rack{folder: folder}
+		return providertest.Fixture{Provider: p, Stop: stopped(same), Strip: stripped(same)}
 	})
 }
 

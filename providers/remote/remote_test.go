@@ -1,6 +1,7 @@
 package remote_test
 
 import (
+	"context"
 	"flag"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
 	"github.com/provisionhq/provision/providers/providertest"
 	"github.com/provisionhq/provision/providers/remote"
@@ -77,7 +79,9 @@ func TestConformance(t *testing.T) {
 					t.Fatal(err)
 				}
 				p := open(t, map[string]any{"path": path, "options": options})
-				return providertest.Fixture{Provider: p, Stop: same.Stop}
+				return providertest.Fixture{Provider: p, Stop: same.Stop, Strip: func(ctx context.Context, _ providers.Noun, id providers.ID, tags ...string) error {
+					return same.Strip(ctx, id, tags...)
+				}}
 			})
 		})
 	}

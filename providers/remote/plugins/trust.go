@@ -83,6 +83,15 @@ func (p Place) Forget(name string) (had bool, err error) {
 
 // change writes the file anew, at once or not at all, for its owner only.
 func (p Place) change(edit func(map[string]trust)) error {
+	folder := filepath.Dir(p.Trust)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	unlock, err := lock(p.Trust + ".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	all, err := p.trusted()
 	if err != nil {
 		return err
@@ -90,10 +99,6 @@ func (p Place) change(edit func(map[string]trust)) error {
 	edit(all)
 	data, err := json.MarshalIndent(trustFile{1, all}, "", "  ")
 	if err != nil {
-		return err
-	}
-	folder := filepath.Dir(p.Trust)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(folder, filepath.Base(p.Trust)+".*") // 0600
