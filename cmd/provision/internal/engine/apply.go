@@ -39,6 +39,7 @@ type builder struct {
 	before   map[string]string      // the restart that each restart waits for
 	cpMade   []string               // the control plane's machines that the plan makes
 	founding bool                   // the control plane's machines found a new etcd
+	leaving  []string               // nodes that go away
 	chain    []string               // the last of the membership changes
 	drained  map[string]string      // the last node of each pool that is replaced
 	previous map[string]string      // what each membership change waits for
@@ -52,6 +53,9 @@ func newBuilder(e *Engine, p *plan.Plan) *builder {
 	last := ""
 	for _, c := range p.Changes {
 		b.changes[c.Address] = c
+		if c.Kind == plan.Node && c.Action == plan.Delete {
+			b.leaving = append(b.leaving, c.Address)
+		}
 		if c.Kind == plan.Node && c.Action == plan.Restart {
 			b.before[c.Address], last = last, c.Address
 		}
@@ -160,7 +164,7 @@ func (b *builder) machine(c plan.Change) {
 // in each pool.
 func (b *builder) node(c plan.Change) {
 	if c.Action == plan.Delete {
-		b.add(c.Address, b.chain, func(ctx context.Context) error { return b.e.leave(ctx, c) })
+		b.add(c.Address, nil, func(ctx context.Context) error { return b.e.leave(ctx, c) })
 		return
 	}
 	m, _ := b.e.member(c.Address)
@@ -204,9 +208,10 @@ func (b *builder) drainsAfter(c plan.Change, m plan.Member) []string {
 	return some(last)
 }
 
-// restartsAfter orders restarts: the control plane one machine after another, then the workers one after another.
+// restartsAfter orders restarts: the control plane one machine after another, then the workers one after another, and all
+// after the nodes that leave: moving pods away needs the API.
 func (b *builder) restartsAfter(c plan.Change) []string {
-	after := b.has("machine." + c.Address[len("node."):])
+	after := append(b.has("machine."+c.Address[len("node."):]), b.leaving...)
 	if last := b.before[c.Address]; last != "" {
 		after = append(after, last)
 	}

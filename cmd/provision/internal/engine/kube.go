@@ -69,7 +69,8 @@ func parseNodes(b []byte) (map[string]plan.KubeNode, error) {
 	for _, i := range l.Items {
 		n := plan.KubeNode{
 			Unschedulable: i.Spec.Unschedulable, Labels: i.Metadata.Labels, Version: i.Status.NodeInfo.KubeletVersion, Revision: i.Metadata.Version,
-			Managed: plan.Managed{Labels: split(i.Metadata.Annotations[plan.LabelsAnnotation]), Taints: split(i.Metadata.Annotations[plan.TaintsAnnotation])},
+			Draining: i.Metadata.Annotations[plan.DrainAnnotation] != "",
+			Managed:  plan.Managed{Labels: split(i.Metadata.Annotations[plan.LabelsAnnotation]), Taints: split(i.Metadata.Annotations[plan.TaintsAnnotation])},
 		}
 		for _, t := range i.Spec.Taints {
 			n.Taints = append(n.Taints, plan.TaintString(t.Key, t.Value, t.Effect))
@@ -119,12 +120,17 @@ func (k kube) apply(ctx context.Context, manifests []byte) error {
 
 // drain cordons a node and moves its pods away, honouring disruption budgets until the context's deadline.
 func (k kube) drain(ctx context.Context, node string, seconds int) error {
+	// Marked, so that a node that is wanted again is known from one that a person cordoned.
+	if _, err := bootstrap.Kubectl(ctx, k.host, []string{"annotate", "node", node, plan.DrainAnnotation + "=true", "--overwrite"}, nil); err != nil {
+		return err
+	}
 	_, err := bootstrap.Kubectl(ctx, k.host, []string{"drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", fmt.Sprintf("--timeout=%ds", seconds)}, nil)
 	return err
 }
 
 func (k kube) uncordon(ctx context.Context, node string) error {
-	_, err := bootstrap.Kubectl(ctx, k.host, []string{"uncordon", node}, nil)
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:null}},"spec":{"unschedulable":null}}`, plan.DrainAnnotation)
+	_, err := bootstrap.Kubectl(ctx, k.host, []string{"patch", "node", node, "--type=merge", "-p", patch}, nil)
 	return err
 }
 

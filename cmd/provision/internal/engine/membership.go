@@ -42,7 +42,8 @@ func (b *builder) memberships() {
 				continue
 			}
 			if c.Action == plan.Delete {
-				b.add(c.Address, some(last), func(ctx context.Context) error { return b.e.etcdRemove(ctx, c) })
+				node := string(plan.Node) + c.Address[len(plan.Etcd):]
+				b.add(c.Address, append(some(last), b.has(node)...), func(ctx context.Context) error { return b.e.etcdRemove(ctx, c) })
 				last = c.Address
 				continue
 			}

@@ -183,31 +183,51 @@ func (e *Engine) restart(ctx context.Context, c plan.Change, m plan.Member) erro
 	if err := bootstrap.Run(ctx, t, bootstrap.Install(), e.report(c.Address)); err != nil {
 		return err
 	}
-	if err := bootstrap.Run(ctx, t, bootstrap.Settle(), e.report(c.Address)); err != nil || !drained {
+	if err := bootstrap.Run(ctx, t, bootstrap.Settle(), e.report(c.Address)); err != nil {
 		return err
 	}
-	k, err := e.kube(ctx)
-	if err != nil {
-		return err
+	if drained {
+		if err := e.uncordon(ctx, m.Name); err != nil {
+			return err
+		}
 	}
-	return k.uncordon(ctx, m.Name)
+	return e.dressAs(ctx, c, m)
 }
 
-// update changes a node in place: what its agent takes while it runs, and labels.
+// update changes a node in place: what its agent takes while it runs, and what the API has of it.
 func (e *Engine) update(ctx context.Context, c plan.Change, m plan.Member) error {
-	dress := false
-	for _, f := range c.Fields {
-		dress = dress || strings.HasPrefix(f.Name, "label ") || f.Name == "taint"
-	}
-	if !dress || len(c.Fields) > 1 {
+	if slices.ContainsFunc(c.Fields, func(f plan.Field) bool { return !f.OfAPI() }) {
 		if err := e.reconfigure(ctx, c.Address, m); err != nil {
 			return err
 		}
+	}
+	return e.dressAs(ctx, c, m)
+}
+
+// dressAs changes what the API has of a node, as far as the change says.
+func (e *Engine) dressAs(ctx context.Context, c plan.Change, m plan.Member) error {
+	dress := false
+	for _, f := range c.Fields {
+		if f.Name == plan.CordonField {
+			if err := e.uncordon(ctx, m.Name); err != nil {
+				return err
+			}
+			continue
+		}
+		dress = dress || f.OfAPI()
 	}
 	if !dress {
 		return nil
 	}
 	return e.dress(ctx, m)
+}
+
+func (e *Engine) uncordon(ctx context.Context, node string) error {
+	k, err := e.kube(ctx)
+	if err != nil {
+		return err
+	}
+	return k.uncordon(ctx, node)
 }
 
 // endpoints gives all nodes the addresses that the control plane has in the end.
@@ -276,15 +296,7 @@ func (e *Engine) waitAPI(ctx context.Context) error {
 	results := make(chan error, len(cps))
 	for _, m := range cps {
 		go func() {
-			t, err := e.target(ctx, m, noToken)
-			if err == nil {
-				t.Wait = apiTimeout
-				err = bootstrap.Run(ctx, t, bootstrap.Serve(), e.report(apiStep))
-			}
-			if err == nil {
-				e.serves(m.Name)
-			}
-			results <- err
+			results <- e.waitServing(ctx, m)
 		}()
 	}
 	var errs []error
@@ -299,6 +311,24 @@ func (e *Engine) waitAPI(ctx context.Context) error {
 		return fmt.Errorf("no control-plane machine is there")
 	}
 	return errs[0]
+}
+
+// waitServing waits until the API server of a control-plane machine answers.
+func (e *Engine) waitServing(ctx context.Context, m plan.Member) error {
+	mach, ok := e.machine(m.Name)
+	if !ok {
+		return fmt.Errorf("machine %s is not there: %w", m.Name, providers.NotFound)
+	}
+	h, err := e.host(ctx, mach)
+	if err != nil {
+		return err
+	}
+	t := &bootstrap.Target{Host: h, Node: templates.Node{Name: m.Name}, Wait: apiTimeout}
+	if err := bootstrap.Run(ctx, t, bootstrap.Serve(), e.report(apiStep)); err != nil {
+		return err
+	}
+	e.serves(m.Name)
+	return nil
 }
 
 // dress sets one node's labels and taints.

@@ -109,8 +109,7 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 	if len(ch.Fields) > 0 {
 		ch.Reason, ch.Cause = "differs", d.at(ch.Fields[0].Name, "endpoint."+ch.Fields[0].Name, "control_plane.count", "cluster")
 		if d.w.API {
-			ch.Fields = append(ch.Fields, labelFields(m, kube)...)
-			ch.Fields = append(ch.Fields, taintFields(m, kube)...)
+			ch.Fields = append(ch.Fields, dressFields(m, kube)...)
 		}
 		d.add(ch)
 		return
@@ -123,7 +122,7 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 		return
 	}
 	ch.Action = Update
-	ch.Fields = append(labelFields(m, kube), taintFields(m, kube)...)
+	ch.Fields = dressFields(m, kube)
 	if len(ch.Fields) > 0 {
 		attr := "labels"
 		if strings.HasPrefix(ch.Fields[0].Name, "taint") {
@@ -197,6 +196,20 @@ func (d *differ) moves(name string) bool {
 	}
 	have, there := d.machines[name]
 	return ch.Action == Replace || !there || !have.Private.IsValid()
+}
+
+// OfAPI says whether the field is one that the API has of a node, and not its configuration.
+func (f Field) OfAPI() bool {
+	return strings.HasPrefix(f.Name, "label ") || f.Name == "taint" || f.Name == CordonField
+}
+
+// dressFields compares what the API has of a node.
+func dressFields(m Member, have KubeNode) []Field {
+	fs := append(labelFields(m, have), taintFields(m, have)...)
+	if have.Draining {
+		fs = append(fs, Field{CordonField, "to move its pods away", ""})
+	}
+	return fs
 }
 
 func labelFields(m Member, have KubeNode) []Field {

@@ -99,6 +99,11 @@ create addon.coredns`},
 		{name: "a label", have: demo(1), file: demo(1, func(c *config.Cluster) { c.Pools[0].Labels = map[string]string{"tier": "db"} }), want: "update node.workers[0] label tier"},
 		{name: "a label goes", have: demo(1), file: demo(1, func(c *config.Cluster) { c.Pools[0].Labels = nil }), want: "update node.workers[0] label tier"},
 		{name: "a stranger's label stays", have: demo(1), file: demo(1), spoil: func(w *World) { w.Nodes["demo-workers-0"].Labels["theirs"] = "x" }, want: ""},
+		{name: "a drain that was cut off", have: demo(1), file: demo(1), spoil: func(w *World) {
+			n := w.Nodes["demo-workers-0"]
+			n.Unschedulable, n.Draining = true, true
+			w.Nodes["demo-workers-0"] = n
+		}, want: "update node.workers[0] cordoned"},
 		{name: "a taint", have: demo(1), file: demo(1, func(c *config.Cluster) {
 			c.Pools[0].Taints = []config.Taint{{Key: "k", Value: "v", Effect: "NoSchedule"}}
 		}), want: "update node.workers[0] taint"},

@@ -61,6 +61,7 @@ type KubeNode struct {
 	Revision      string // changes whenever the node does
 	Ready         bool
 	Unschedulable bool
+	Draining      bool // provision cordoned it, to move its pods away
 	Labels        map[string]string
 	Taints        []string // key=value:effect
 	Managed       Managed  // what provision has set on it before
@@ -72,6 +73,13 @@ type Managed struct {
 	Labels []string // keys
 	Taints []string // key=value:effect
 }
+
+// DrainAnnotation marks a node that provision cordoned, and CordonField is the field of a plan that says that it is to be
+// let free again.
+const (
+	DrainAnnotation = "provision.sh/draining"
+	CordonField     = "cordoned"
+)
 
 // Annotations of a node that hold its Managed.
 const (
