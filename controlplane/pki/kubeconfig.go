@@ -16,6 +16,13 @@ type Kubeconfig struct {
 	CertFile string // or in files, which are read again when they change
 	KeyFile  string
 	Token    Token // or a bootstrap token
+	Others   []Way // further ways to the same cluster, each with a context of its own
+}
+
+// A Way is one way to a cluster's API.
+type Way struct {
+	Name string // shown by tools
+	URL  string // https://host:port
 }
 
 // Format prints where the kubeconfig leads to, whatever the verb: never its keys.
@@ -58,14 +65,19 @@ type (
 // Render returns the file, with its secrets in clear.
 func (k Kubeconfig) Render() ([]byte, error) {
 	context := k.User + "@" + k.Cluster
-	b, err := json.MarshalIndent(kubeconfigFile{
+	f := kubeconfigFile{
 		APIVersion: "v1", Kind: "Config", CurrentContext: context,
 		Clusters: []kubeconfigItem{{Name: k.Cluster, Cluster: &kubeconfigCluster{k.Server, k.CA, k.CAFile}}},
 		Users: []kubeconfigItem{{Name: k.User, User: &kubeconfigUser{
 			Cert: k.Pair.Cert, Key: k.Pair.Key, CertFile: k.CertFile, KeyFile: k.KeyFile, Token: k.Token.Clear(),
 		}}},
 		Contexts: []kubeconfigItem{{Name: context, Context: &kubeconfigContext{k.Cluster, k.User}}},
-	}, "", "  ")
+	}
+	for _, o := range k.Others {
+		f.Clusters = append(f.Clusters, kubeconfigItem{Name: o.Name, Cluster: &kubeconfigCluster{o.URL, k.CA, k.CAFile}})
+		f.Contexts = append(f.Contexts, kubeconfigItem{Name: k.User + "@" + o.Name, Context: &kubeconfigContext{o.Name, k.User}})
+	}
+	b, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("render kubeconfig of %s: %w", k.Cluster, err)
 	}

@@ -286,6 +286,7 @@ const (
 	keepAlive      = 5 * time.Second // a machine that misses three is gone
 	redialTimeout  = 15 * time.Second
 	bootTimeout    = 2 * time.Minute
+	probeTimeout   = 2 * time.Second // of a connection that only shows whether somebody listens
 	apiTimeout     = 3 * time.Minute
 	quorumTimeout  = 3 * time.Minute
 	promoteTimeout = 5 * time.Minute

@@ -79,30 +79,81 @@ func nodeAddress(m providers.Machine, name string) string {
 	return ""
 }
 
-// Kubeconfig returns a kubeconfig of an administrator, with a client certificate of that life.
+// Kubeconfig returns a kubeconfig of an administrator, with a client certificate of that life. It names the cluster's endpoint,
+// or the first API server that answers where there is none, and each API server as a context of its own.
 func (e *Engine) Kubeconfig(ctx context.Context, person string, life time.Duration) ([]byte, error) {
 	if err := e.find(ctx); err != nil {
 		return nil, err
 	}
-	for _, cp := range e.controlPlane() {
-		m, ok := e.machine(cp.Name)
-		if !ok || !m.Private.IsValid() {
-			continue
-		}
-		addr := m.Private
-		if m.Public.IsValid() {
-			addr = m.Public
-		}
-		pair, err := e.secrets.authority.Admin(person, life, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		return pki.Kubeconfig{
-			Cluster: e.Cluster.Name, Server: "https://" + net.JoinHostPort(addr.String(), strconv.Itoa(templates.APIPort)),
-			CA: e.secrets.authority.Cluster.CertPEM(), User: person, Pair: pair,
-		}.Render()
+	ways := e.ways()
+	if len(ways) == 0 {
+		return nil, diag.New(diag.NoCluster, "The cluster %q has no control-plane machine.", e.Cluster.Name).Next("Mend it:", e.again())
 	}
-	return nil, diag.New(diag.NoCluster, "The cluster %q has no control-plane machine.", e.Cluster.Name).Next("Mend it:", e.again())
+	pair, err := e.secrets.authority.Admin(person, life, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	k := pki.Kubeconfig{
+		Cluster: e.Cluster.Name, Server: ways[firstOpen(ctx, ways)].URL,
+		CA: e.secrets.authority.Cluster.CertPEM(), User: person, Pair: pair,
+	}
+	if len(ways) > 1 {
+		k.Others = ways
+	}
+	return k.Render()
+}
+
+// ways are all ways to the API from outside, the best first: a name, the virtual address, the balancer, each API server.
+func (e *Engine) ways() []pki.Way {
+	var ws []pki.Way
+	add := func(name, host string) {
+		ws = append(ws, pki.Way{Name: name, URL: "https://" + net.JoinHostPort(host, strconv.Itoa(templates.APIPort))})
+	}
+	for i, n := range e.Cluster.Endpoint.Names {
+		if i == 0 {
+			add(e.Cluster.Name+"-name", n)
+		}
+	}
+	if a := e.Cluster.Endpoint.Address; a.IsValid() {
+		add(e.Cluster.Name+"-address", a.String())
+	}
+	if lb, ok := e.world.APIBalancer(); ok {
+		for _, n := range plan.BalancerNames(lb)[:min(1, len(plan.BalancerNames(lb)))] {
+			add(e.Cluster.Name+"-balancer", n)
+		}
+	}
+	for _, cp := range e.controlPlane() {
+		if m, ok := e.machine(cp.Name); ok && m.Private.IsValid() {
+			addr := m.Private
+			if m.Public.IsValid() {
+				addr = m.Public
+			}
+			add(cp.Name, addr.String())
+		}
+	}
+	return ws
+}
+
+// firstOpen is the index of the first way that takes a connection; 0 if none does.
+func firstOpen(ctx context.Context, ways []pki.Way) int {
+	if len(ways) == 1 {
+		return 0
+	}
+	open := make([]bool, len(ways))
+	var g errgroup.Group
+	for i, w := range ways {
+		g.Go(func() error {
+			d := net.Dialer{Timeout: probeTimeout}
+			c, err := d.DialContext(ctx, "tcp", strings.TrimPrefix(w.URL, "https://"))
+			if err == nil {
+				open[i] = true
+				c.Close()
+			}
+			return nil
+		})
+	}
+	g.Wait()
+	return max(0, slices.Index(open, true))
 }
 
 // A Status is what a cluster is like now.
@@ -176,15 +227,15 @@ func (e *Engine) askAgent(ctx context.Context, m providers.Machine) (templates.S
 
 func (e *Engine) compose(agents map[string]*templates.Status, problems map[string]string) Status {
 	s := Status{Schema: 1, Cluster: e.Cluster.Name, Provider: e.Provider.Name(), Kubernetes: e.Cluster.Kubernetes, Ready: e.world.API}
+	if ws := e.ways(); len(ws) > 0 {
+		s.API = ws[0].URL
+	}
 	seen := map[string]bool{}
 	for _, m := range e.members() {
 		seen[m.Name] = true
 		n := NodeStatus{Name: m.Name, Address: m.Address(plan.Node), Role: string(m.Role), Pool: m.PoolName(), Machine: "missing"}
 		if mach, ok := e.machine(m.Name); ok {
 			n.Machine, n.IP = string(mach.State), mach.Private.String()
-			if s.API == "" && m.Role == templates.ControlPlane {
-				s.API = "https://" + net.JoinHostPort(mach.Private.String(), strconv.Itoa(templates.APIPort))
-			}
 		}
 		e.fill(&n, agents[m.Name], problems[m.Name])
 		s.Ready = s.Ready && n.Ready

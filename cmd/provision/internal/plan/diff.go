@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -152,7 +153,7 @@ func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 	diff("network.domain", have.Domain, want.Domain)
 	diff("network.backend", have.Backend, want.Backend)
 	diff("network.node_bits", have.NodeCIDR, want.NodeCIDR)
-	diff("vip", have.VIP, want.VIP)
+	diff("vip", addrText(have.VIP), addrText(want.VIP))
 	diff("vip_interface", have.VIPInterface, want.VIPInterface)
 	var waits []string
 	for _, cp := range d.controlPlane() {
@@ -271,6 +272,14 @@ func (d *differ) hasControlPlane() bool {
 		}
 	}
 	return false
+}
+
+// addrText writes an address; none is the empty text.
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // short abbreviates a hash for people.
