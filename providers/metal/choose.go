@@ -44,8 +44,24 @@ func distinct(errs []error) error {
 			once = append(once, err)
 		}
 	}
-	return errors.Join(once...)
+	if len(once) == 0 {
+		return nil
+	}
+	return several(once)
 }
+
+// several are errors in one line.
+type several []error
+
+func (s several) Error() string {
+	var all []string
+	for _, err := range s {
+		all = append(all, err.Error())
+	}
+	return strings.Join(all, "; ")
+}
+
+func (s several) Unwrap() []error { return s }
 
 // choose returns a free host that fits, which nobody else of this process takes meanwhile. Capacity, with the reason for
 // each host, if there is none.

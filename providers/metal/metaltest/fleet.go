@@ -61,8 +61,8 @@ func New(t testing.TB, n int, machineType string) *Fleet {
 	}
 	dir := t.TempDir()
 	f := &Fleet{t: t, local: local.New(local.Options{Folder: filepath.Join(dir, "machines")}), KeyFile: filepath.Join(dir, "key")}
-	rootPEM, rootLine := newKey(t)
-	userPEM, userLine := newKey(t)
+	rootPEM, rootLine := NewKey(t)
+	userPEM, userLine := NewKey(t)
 	f.root = rootPEM
 	if err := os.WriteFile(f.KeyFile, userPEM, 0o600); err != nil {
 		t.Fatal(err)
@@ -250,7 +250,8 @@ func (f *Fleet) remove() {
 	}
 }
 
-func newKey(t testing.TB) (private []byte, line string) {
+// NewKey returns a new private key in OpenSSH's format, and its public half as a line of authorized_keys.
+func NewKey(t testing.TB) (private []byte, line string) {
 	t.Helper()
 	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
