@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,22 +18,22 @@ import (
 type asking struct {
 	*process
 	q      question
+	into   outcome
 	stream grpc.ClientStream
 	heard  chan heard
 }
 
 // heard is what came of a stream.
 type heard struct {
-	answer answer
-	err    error // of the stream: nothing more comes
-	bad    error // what came is not an answer
+	data []byte
+	err  error // of the stream: nothing more comes
 }
 
-// ask makes one call. When the context ends, the plug-in is told and may still answer within the grace; then the
+// ask makes one call and puts the answer in place. When the context ends, the plug-in is told and may still answer within the grace; then the
 // context's error is returned. The error is a *Fault if the plug-in did not answer.
-func (proc *process) ask(ctx context.Context, q question) (answer, error) {
+func (proc *process) ask(ctx context.Context, q question, into outcome) error {
 	if err := ctx.Err(); err != nil {
-		return answer{}, fmt.Errorf("%s: %w", q.call(), err)
+		return fmt.Errorf("%s: %w", q.call(), err)
 	}
 	if t, ok := ctx.Deadline(); ok {
 		q.TimeoutMS = max(time.Until(t).Milliseconds(), 1)
@@ -41,11 +42,11 @@ func (proc *process) ask(ctx context.Context, q question) (answer, error) {
 	defer cancel()
 	stream, err := proc.conn.NewStream(streaming, &service().Streams[0], method(callCall))
 	if err != nil {
-		return answer{}, proc.broken(ctx, q, err)
+		return proc.broken(ctx, q, err)
 	}
-	a := &asking{proc, q, stream, make(chan heard)}
+	a := &asking{proc, q, into, stream, make(chan heard)}
 	if err := a.send(q); err != nil && !errors.Is(err, io.EOF) { // EOF: the reason is there to be read
-		return answer{}, proc.broken(ctx, q, err)
+		return proc.broken(ctx, q, err)
 	}
 	go a.listen(streaming)
 	return a.wait(ctx)
@@ -64,22 +65,21 @@ func (a *asking) listen(ctx context.Context) {
 	for {
 		var m wrapperspb.BytesValue
 		var h heard
-		if h.err = a.stream.RecvMsg(&m); h.err == nil {
-			h.bad = unpack(&m, &h.answer)
-		}
+		h.err = a.stream.RecvMsg(&m)
+		h.data = m.GetValue()
 		select {
 		case a.heard <- h:
 		case <-ctx.Done():
 			return
 		}
-		if h.err != nil || h.bad != nil || !h.answer.Alive {
+		if h.err != nil || !alive(h.data) {
 			return
 		}
 	}
 }
 
 // wait waits for the answer, for a word at least as often as the plug-in shall give one, and for the end of the time.
-func (a *asking) wait(ctx context.Context) (answer, error) {
+func (a *asking) wait(ctx context.Context) error {
 	limits := a.of.o.Limits
 	limit := limits.Write
 	if a.q.Verb.Reads() {
@@ -97,7 +97,7 @@ func (a *asking) wait(ctx context.Context) (answer, error) {
 	for {
 		select {
 		case h := <-a.heard:
-			if h.err == nil && h.bad == nil && h.answer.Alive {
+			if h.err == nil && alive(h.data) {
 				silence.Reset(limits.Silence)
 				doubt = false
 				continue
@@ -110,16 +110,16 @@ func (a *asking) wait(ctx context.Context) (answer, error) {
 			stop()
 		case <-grace:
 			if late {
-				return answer{}, a.hung(fmt.Sprintf("did not end the call within %s, nor when it was told to", limit))
+				return a.hung(fmt.Sprintf("did not end the call within %s, nor when it was told to", limit))
 			}
-			return answer{}, fmt.Errorf("%s: %w", a.q.call(), ctx.Err())
+			return fmt.Errorf("%s: %w", a.q.call(), ctx.Err())
 		case <-silence.C:
 			if !doubt { // this process may be the one that slept, and have words to read
 				doubt = true
 				silence.Reset(limits.Heartbeat)
 				continue
 			}
-			return answer{}, a.hung(fmt.Sprintf("said nothing for %s", limits.Silence))
+			return a.hung(fmt.Sprintf("said nothing for %s", limits.Silence))
 		}
 	}
 }
@@ -132,23 +132,26 @@ func (a *asking) hung(what string) error {
 }
 
 // judge makes what the plug-in said the outcome of the call.
-func (a *asking) judge(ctx context.Context, h heard, late bool) (answer, error) {
+func (a *asking) judge(ctx context.Context, h heard, late bool) error {
+	if h.err != nil {
+		return a.broken(ctx, a.q, h.err)
+	}
+	if err := json.Unmarshal(h.data, a.into); err != nil {
+		return a.of.bug(a.q, "answered something else than JSON of this protocol: %v", err)
+	}
+	f := a.into.failure()
 	switch {
-	case h.err != nil:
-		return answer{}, a.broken(ctx, a.q, h.err)
-	case h.bad != nil:
-		return answer{}, a.of.bug(a.q, "answered something else than JSON of this protocol: %v", h.bad)
-	case h.answer.Error == nil || h.answer.Error.Ended == "" || h.answer.Error.Kind != "":
-		return h.answer, nil
+	case f == nil || f.Ended == "" || f.Kind != "":
+		return nil
 	case late:
-		return answer{}, a.of.fault(Hung, a.q.call(), "did not end the call in time and was told to stop")
+		return a.of.fault(Hung, a.q.call(), "did not end the call in time and was told to stop")
 	}
 	// It was the end of the context, which its side may have noticed a little earlier than this one.
 	select {
 	case <-ctx.Done():
-		return answer{}, fmt.Errorf("%s: %w", a.of.tail.clean(h.answer.Error.Text), ctx.Err())
+		return fmt.Errorf("%s: %w", a.of.tail.clean(f.Text), ctx.Err())
 	case <-time.After(time.Second):
-		return answer{}, a.of.bug(a.q, "says that its caller does not wait any more, which is not so: %s", h.answer.Error.Text)
+		return a.of.bug(a.q, "says that its caller does not wait any more, which is not so: %s", f.Text)
 	}
 }
 

@@ -50,7 +50,7 @@ func dispatchObjects[S providers.Described, O providers.Identified](ctx context.
 		return nil, k.Delete(ctx, q.ID)
 	case providers.CreateVerb, providers.UpdateVerb:
 		var spec S
-		if err := decode(q.Spec, &spec, true); err != nil {
+		if err := decode(q.Spec, &spec); err != nil {
 			return nil, fmt.Errorf("spec of a %s: %w: %w: the plug-in was built with an older version of provision", q.Noun, providers.Unsupported, err)
 		}
 		if q.Verb == providers.UpdateVerb {

@@ -22,8 +22,8 @@ func (k objects[S, O]) Create(ctx context.Context, spec S) (O, error) {
 	if err := q.with(spec); err != nil {
 		return o, err
 	}
-	a, err := k.p.ask(ctx, q)
-	if err != nil {
+	var a answer[O]
+	if err := k.p.ask(ctx, q, &a); err != nil {
 		return o, err
 	}
 	var theirs error
@@ -32,7 +32,8 @@ func (k objects[S, O]) Create(ctx context.Context, spec S) (O, error) {
 			return o, theirs
 		}
 	}
-	if o, err = read(k, q, a.Result, made(spec.Key())); err != nil {
+	o, err := k.checked(q, a.Result, made(spec.Key()))
+	if err != nil {
 		return o, err
 	}
 	return o, theirs
@@ -44,16 +45,9 @@ func (k objects[S, O]) Get(ctx context.Context, id providers.ID) (O, error) {
 
 func (k objects[S, O]) List(ctx context.Context, owner providers.Owner) ([]O, error) {
 	q := question{Noun: k.noun, Verb: providers.ListVerb, Owner: owner}
-	a, err := k.p.ask(ctx, q)
+	all, err := listed[O](ctx, k.p, q)
 	if err != nil {
 		return nil, err
-	}
-	if a.Error != nil {
-		return nil, k.p.theirs(q, a.Error)
-	}
-	var all []O
-	if err := decodeResult(a.Result, &all); err != nil {
-		return nil, k.p.bug(q, "answered something else than a list of %ss: %v", k.noun, err)
 	}
 	seen, last := map[providers.ID]bool{}, ""
 	for _, o := range all {
@@ -92,19 +86,35 @@ func (k objects[S, O]) Update(ctx context.Context, id providers.ID, spec S) (O, 
 
 // one makes a call that returns one object.
 func (k objects[S, O]) one(ctx context.Context, q question, ok func(providers.Meta) error) (o O, err error) {
-	a, err := k.p.ask(ctx, q)
-	if err != nil {
+	var a answer[O]
+	if err := k.p.ask(ctx, q, &a); err != nil {
 		return o, err
 	}
 	if a.Error != nil {
 		return o, k.p.theirs(q, a.Error)
 	}
-	return read(k, q, a.Result, ok)
+	return k.checked(q, a.Result, ok)
+}
+
+// listed makes a call that returns a list.
+func listed[O any](ctx context.Context, p *Provider, q question) ([]O, error) {
+	var a answer[[]O]
+	err := p.ask(ctx, q, &a)
+	switch {
+	case err != nil:
+		return nil, err
+	case a.Error != nil:
+		return nil, p.theirs(q, a.Error)
+	case a.Result == nil:
+		return nil, p.bug(q, "answered with nothing: there is no result")
+	}
+	return *a.Result, nil
 }
 
 // none makes a call that returns nothing.
 func (p *Provider) none(ctx context.Context, q question) error {
-	a, err := p.ask(ctx, q)
+	var a answer[any]
+	err := p.ask(ctx, q, &a)
 	if err == nil && a.Error != nil {
 		err = p.theirs(q, a.Error)
 	}
@@ -119,24 +129,17 @@ func (q *question) with(spec any) (err error) {
 	return nil
 }
 
-// read returns the object that a plug-in answered with, or the fault of one that cannot be.
-func read[S providers.Described, O providers.Identified](k objects[S, O], q question, data json.RawMessage, ok func(providers.Meta) error) (O, error) {
-	var o, none O
-	if err := decodeResult(data, &o); err != nil {
-		return none, k.p.bug(q, "answered something else than a %s: %v", k.noun, err)
+// checked returns the object that a plug-in answered with, or the fault of one that cannot be.
+func (k objects[S, O]) checked(q question, result *O, ok func(providers.Meta) error) (O, error) {
+	var none O
+	if result == nil {
+		return none, k.p.bug(q, "answered with nothing: there is no result")
 	}
-	m := o.GetMeta()
-	if err := errors.Join(checkMeta(m), ok(m), k.check(o)); err != nil {
+	m := (*result).GetMeta()
+	if err := errors.Join(checkMeta(m), ok(m), k.check(*result)); err != nil {
 		return none, k.p.bug(q, "answered with a %s that cannot be: %v", k.noun, err)
 	}
-	return o, nil
-}
-
-func decodeResult(data json.RawMessage, v any) error {
-	if len(data) == 0 || string(data) == "null" {
-		return errors.New("there is no result")
-	}
-	return json.Unmarshal(data, v)
+	return *result, nil
 }
 
 type machines struct {
@@ -145,16 +148,9 @@ type machines struct {
 
 func (m machines) Types(ctx context.Context) ([]providers.MachineType, error) {
 	q := question{Noun: providers.MachineNoun, Verb: providers.TypesVerb}
-	a, err := m.p.ask(ctx, q)
+	all, err := listed[providers.MachineType](ctx, m.p, q)
 	if err != nil {
 		return nil, err
-	}
-	if a.Error != nil {
-		return nil, m.p.theirs(q, a.Error)
-	}
-	var all []providers.MachineType
-	if err := decodeResult(a.Result, &all); err != nil {
-		return nil, m.p.bug(q, "answered something else than a list of machine types: %v", err)
 	}
 	last := ""
 	for _, t := range all {

@@ -228,7 +228,7 @@ func TestAttributesArriveAsTheyWere(t *testing.T) {
 	o.Attributes = map[string]any{"pth": "x"}
 	_, err := remote.Open(t.Context(), o)
 	var unknown *providers.UnknownAttributeError
-	if !errors.As(err, &unknown) || unknown.Attribute != "pth" || !slices.Equal(unknown.Known, []string{"path", "options", "die"}) {
+	if !errors.As(err, &unknown) || unknown.Attribute != "pth" || !slices.Equal(unknown.Known, []string{"path", "options", "die", "lie", "token"}) {
 		t.Errorf("Open with an unknown attribute = %v", err)
 	}
 	in := map[string]any{"a": "b", "n": int64(1) << 60, "f": 1.5, "t": true, "l": []any{int64(1), "x"}, "m": map[string]any{"k": 2.5}, "z": nil}

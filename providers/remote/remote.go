@@ -144,12 +144,12 @@ func (p *Provider) Volumes() providers.Volumes {
 }
 
 // ask makes one call, starting the program if it does not run.
-func (p *Provider) ask(ctx context.Context, q question) (answer, error) {
+func (p *Provider) ask(ctx context.Context, q question, into outcome) error {
 	proc, err := p.get(ctx, q)
 	if err != nil {
-		return answer{}, err
+		return err
 	}
-	a, err := proc.ask(ctx, q)
+	err = proc.ask(ctx, q, into)
 	var f *Fault
 	switch {
 	case errors.As(err, &f) && (f.Reason == Died || f.Reason == Hung):
@@ -157,7 +157,7 @@ func (p *Provider) ask(ctx context.Context, q question) (answer, error) {
 	case err == nil:
 		p.answered(proc)
 	}
-	return a, err
+	return err
 }
 
 // get returns the running program.

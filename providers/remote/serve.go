@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -127,7 +126,7 @@ func (s *served) call(stream grpc.ServerStream) error {
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	done := make(chan answer, 1)
+	done := make(chan answer[any], 1)
 	go func() { done <- reply(ctx, p, &m) }()
 	go func() {
 		var later wrapperspb.BytesValue
@@ -137,7 +136,7 @@ func (s *served) call(stream grpc.ServerStream) error {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for {
-		a := answer{Alive: true}
+		a := answer[any]{Alive: true}
 		select {
 		case a = <-done:
 		case <-tick.C:
@@ -153,10 +152,10 @@ func (s *served) call(stream grpc.ServerStream) error {
 }
 
 // reply makes the call that a message asks for.
-func reply(ctx context.Context, p providers.Provider, m *wrapperspb.BytesValue) answer {
+func reply(ctx context.Context, p providers.Provider, m *wrapperspb.BytesValue) answer[any] {
 	var q question
 	if err := unpackAll(m, &q); err != nil {
-		return answer{Error: failed(fmt.Errorf("question: %w: %w: the plug-in was built with an older version of provision", providers.Unsupported, err))}
+		return answer[any]{Error: failed(fmt.Errorf("question: %w: %w: the plug-in was built with an older version of provision", providers.Unsupported, err))}
 	}
 	if q.TimeoutMS > 0 {
 		var cancel context.CancelFunc
@@ -164,14 +163,9 @@ func reply(ctx context.Context, p providers.Provider, m *wrapperspb.BytesValue) 
 		defer cancel()
 	}
 	result, err := dispatch(ctx, p, q)
-	a := answer{Error: failed(err)}
-	if result == nil {
-		return a
+	a := answer[any]{Error: failed(err)}
+	if result != nil {
+		a.Result = &result
 	}
-	data, jsonErr := json.Marshal(result)
-	if jsonErr != nil {
-		return answer{Error: failed(errors.Join(err, jsonErr))}
-	}
-	a.Result = data
 	return a
 }

@@ -68,11 +68,23 @@ func (q question) call() string {
 	return c.String()
 }
 
-// An answer is what comes back: any number that say Alive, then one with the result, the error or both.
-type answer struct {
-	Alive  bool            `json:"alive,omitempty"`
-	Result json.RawMessage `json:"result,omitempty"`
-	Error  *failure        `json:"error,omitempty"`
+// An answer is what comes back: any number that say Alive, then one with the result, the error or both. The result is
+// written and read in one go with what is around it, as a list may be long.
+type answer[R any] struct {
+	Alive  bool     `json:"alive,omitempty"`
+	Result *R       `json:"result,omitempty"`
+	Error  *failure `json:"error,omitempty"`
+}
+
+func (a *answer[R]) failure() *failure { return a.Error }
+
+// An outcome is an answer whatever its result.
+type outcome interface{ failure() *failure }
+
+// alive says whether the message is one of those that say only that. They are short.
+func alive(data []byte) bool {
+	var a answer[any]
+	return len(data) < 64 && json.Unmarshal(data, &a) == nil && a.Alive && a.Result == nil && a.Error == nil
 }
 
 // A failure is an error on its way through the pipe.
@@ -150,17 +162,16 @@ func pack(v any) (*wrapperspb.BytesValue, error) {
 }
 
 // unpack reads a message. Fields that are not known are left out, as those who answer may be newer.
-func unpack(m *wrapperspb.BytesValue, v any) error { return decode(m.GetValue(), v, false) }
+func unpack(m *wrapperspb.BytesValue, v any) error { return json.Unmarshal(m.GetValue(), v) }
 
 // unpackAll reads a message and refuses it if it has fields that are not known, as they may matter.
-func unpackAll(m *wrapperspb.BytesValue, v any) error { return decode(m.GetValue(), v, true) }
+func unpackAll(m *wrapperspb.BytesValue, v any) error { return decode(m.GetValue(), v) }
 
-func decode(data []byte, v any, strict bool) error {
+// decode is strict. Numbers in what has no type stay as they are written.
+func decode(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	if strict {
-		d.DisallowUnknownFields()
-	}
+	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		return err
 	}
