@@ -23,6 +23,7 @@ func TestServers(t *testing.T) {
 	for _, s := range buckettest.Servers(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			buckettest.Run(t, func(t *testing.T) bucket.Bucket { return s.Open(t) })
+			t.Run("Faults", func(t *testing.T) { buckettest.RunFaults(t, s) })
 		})
 	}
 }

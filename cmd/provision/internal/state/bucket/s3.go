@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -37,7 +38,10 @@ func openS3(ctx context.Context, l location) (store, bool, error) {
 	if err != nil {
 		return nil, false, &URLError{URL: l.url, Why: "path_style is true or false"}
 	}
-	options := []func(*config.LoadOptions) error{config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} })}
+	options := []func(*config.LoadOptions) error{
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }), // one try: client counts them
+		config.WithLogger(logging.Nop{}),
+	}
 	if v := q.Get("region"); v != "" {
 		options = append(options, config.WithRegion(v))
 	}
@@ -148,9 +152,12 @@ func (s *s3Store) close() {
 
 // failure reads an error of the SDK: first S3's own code, then the status.
 func (s *s3Store) failure(err error) *failure {
+	if e, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
+		return unanswered(e.Err)
+	}
 	answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
-	if !ok || answer.Response == nil {
-		return unanswered(err)
+	if !ok || answer.Response == nil || answer.HTTPStatusCode() < 300 {
+		return unanswered(err) // cut off, or what cannot be read
 	}
 	f := answered(answer.HTTPStatusCode(), answer.Response.Header, words(err))
 	code := ""

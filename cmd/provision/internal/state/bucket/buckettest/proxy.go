@@ -43,6 +43,7 @@ type Fault struct {
 	After func()
 	Mute  bool // the server does its work, then the connection is cut: nobody hears the answer
 	Half  bool // the connection is cut in the middle of the answer's body
+	Strip bool // the server is not shown the request's conditions, and so ignores them
 }
 
 // newProxy starts a proxy before a server, until the test ends.
@@ -78,6 +79,7 @@ func (p *Proxy) Requests() int64 { return p.requests.Load() }
 
 // Set makes f decide about every request from now on; nil lets all pass. It returns at once; t's end takes f away.
 func (p *Proxy) Set(t testing.TB, f func(*http.Request) Fault) {
+	t.Helper()
 	t.Cleanup(func() { p.set(nil) })
 	p.set(f)
 }
@@ -131,6 +133,9 @@ func write(w http.ResponseWriter, f Fault) {
 // pass asks the server and answers what it said. Writes pass one at a time: moto looks at a condition and acts on it in two
 // steps, between which another request may come.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, body []byte, f Fault) {
+	if f.Strip {
+		strip(r)
+	}
 	status, header, answer := p.ask(r, body)
 	if f.After != nil {
 		f.After()
@@ -149,6 +154,15 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, body []byte, f Faul
 		panic(http.ErrAbortHandler)
 	}
 	_, _ = w.Write(answer)
+}
+
+// strip takes the conditions away.
+func strip(r *http.Request) {
+	r.Header.Del("If-Match")
+	r.Header.Del("If-None-Match")
+	q := r.URL.Query()
+	q.Del("ifGenerationMatch")
+	r.URL.RawQuery = q.Encode()
 }
 
 // ask is one request to the server.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +33,8 @@ type Server struct {
 	Bucket string // the bucket that is there
 
 	parameters string
+	denied     Fault // an answer that does not allow
+	stranger   Fault // an answer that does not know who asks
 	create     func(name string) error
 	remove     func(name string) error
 }
@@ -76,6 +80,32 @@ func (s *Server) url(name, prefix string) string {
 	return u
 }
 
+// Op tells what a request to the server asks for: "put", "get", "delete" or "list", as the methods of Bucket.
+func (s *Server) Op(r *http.Request) string {
+	q := r.URL.Query()
+	listing := q.Get("list-type") != "" || q.Get("comp") == "list" || s.Name == "gs" && strings.HasSuffix(r.URL.Path, "/o")
+	switch {
+	case r.Method == http.MethodDelete:
+		return "delete"
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return "put"
+	case listing:
+		return "list"
+	}
+	return "get"
+}
+
+// First returns a decision for Proxy.Set: the first n requests of an op fail.
+func (s *Server) First(n int64, op string, f Fault) func(*http.Request) Fault {
+	var seen atomic.Int64
+	return func(r *http.Request) Fault {
+		if s.Op(r) == op && seen.Add(1) <= n {
+			return f
+		}
+		return Fault{}
+	}
+}
+
 // Open opens the server's bucket with a prefix that nobody else has, until the test ends, with a patience fit for tests.
 func (s *Server) Open(t testing.TB) bucket.Bucket {
 	t.Helper()
@@ -97,7 +127,7 @@ func (s *Server) OpenURL(t testing.TB, url string) bucket.Bucket {
 	return b
 }
 
-// Vanishing makes another bucket and returns its URL and what removes it with all that is in it.
+// Vanishing makes another bucket and returns its URL and what removes it with the object lock.json that must be in it.
 func (s *Server) Vanishing(t testing.TB) (url string, vanish func()) {
 	t.Helper()
 	name := "v" + strings.ToLower(rand.Text())
@@ -117,10 +147,15 @@ func startMoto(t *testing.T) *Server {
 		t.Fatalf("moto_server is missing, run .ci/setup (or: pip install 'moto[server]'): %v", err)
 	}
 	url := start(t, func(port string) *exec.Cmd { return exec.Command(path, "-H", "127.0.0.1", "-p", port) })
+	xml := map[string]string{"Content-Type": "application/xml"}
 	s := &Server{Name: "s3", Proxy: newProxy(t, url)}
+	s.denied = Fault{Status: 403, Header: xml, Body: `<Error><Code>AccessDenied</Code><Message>no</Message></Error>`}
+	s.stranger = Fault{Status: 400, Header: xml, Body: `<Error><Code>ExpiredToken</Code><Message>old</Message></Error>`}
 	s.parameters = "region=us-east-1&path_style=true&endpoint=" + s.Proxy.URL()
 	s.create = func(name string) error { return ask(http.MethodPut, url+"/"+name, "") }
-	s.remove = func(name string) error { return ask(http.MethodPost, url+"/moto-api/reset", "") }
+	s.remove = func(string) error { // moto removes no bucket that holds anything
+		return errors.Join(ask(http.MethodPost, url+"/moto-api/reset", ""), s.create(s.Bucket))
+	}
 	return s
 }
 
@@ -136,6 +171,8 @@ func startAzurite(t *testing.T) *Server {
 		return c
 	})
 	s := &Server{Name: "azblob", Proxy: newProxy(t, url)}
+	s.denied = Fault{Status: 403, Header: map[string]string{"x-ms-error-code": "AuthorizationPermissionMismatch"}}
+	s.stranger = Fault{Status: 403, Header: map[string]string{"x-ms-error-code": "AuthenticationFailed"}}
 	s.parameters = "endpoint=" + s.Proxy.URL() + "/" + os.Getenv("AZURE_STORAGE_ACCOUNT")
 	client := func(name string) (*container.Client, error) {
 		key, err := container.NewSharedKeyCredential(os.Getenv("AZURE_STORAGE_ACCOUNT"), os.Getenv("AZURE_STORAGE_KEY"))
@@ -175,9 +212,14 @@ func startFakeGCS(t *testing.T) *Server {
 	})
 	s := &Server{Name: "gs", Proxy: newProxy(t, url)}
 	s.Proxy.mend = s.Proxy.mendDelete
+	s.denied = Fault{Status: 403, Body: `{"error":{"code":403,"message":"no","errors":[{"reason":"forbidden"}]}}`}
+	s.stranger = Fault{Status: 401, Body: `{"error":{"code":401,"message":"old","errors":[{"reason":"authError"}]}}`}
 	t.Setenv("STORAGE_EMULATOR_HOST", s.Proxy.URL())
 	s.create = func(name string) error { return ask(http.MethodPost, url+"/storage/v1/b", `{"name":"`+name+`"}`) }
-	s.remove = func(name string) error { return ask(http.MethodDelete, url+"/storage/v1/b/"+name, "") }
+	s.remove = func(name string) error { // of the one object that is in it, and the bucket
+		path := url + "/storage/v1/b/" + name
+		return errors.Join(ask(http.MethodDelete, path+"/o/p%2Flock.json", ""), ask(http.MethodDelete, path, ""))
+	}
 	return s
 }
 
