@@ -15,37 +15,6 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 )
 
-// provider reads the provider block. What its attributes mean is the vendor's to say.
-func (l *loader) provider(t top, files []file) {
-	b := l.one(t.providers, files, "provider", `provider "local" {}`)
-	if b == nil {
-		return
-	}
-	name, ok := l.labels(b, 1)
-	if !ok {
-		return
-	}
-	in := fmt.Sprintf("provider %q", name)
-	l.cluster.Ranges["provider"] = l.place(b.DefRange())
-	p := Provider{Name: name, Attributes: map[string]any{}, Range: l.place(b.DefRange())}
-	for _, a := range attributes(b.Body) {
-		l.cluster.Ranges["provider."+a.Name] = l.place(a.SrcRange)
-		v := l.eval(a.Expr, in)
-		if v.ContainsMarked() {
-			p.Sensitive = append(p.Sensitive, a.Name)
-			v, _ = v.UnmarkDeep()
-		}
-		if v.IsWhollyKnown() && !v.IsNull() {
-			p.Attributes[a.Name] = plain(v)
-		}
-	}
-	slices.Sort(p.Sensitive)
-	for _, nested := range b.Body.Blocks {
-		l.unknownBlock(nested, in)
-	}
-	l.cluster.Provider = p
-}
-
 // plain turns a value into plain data: string, int64, float64, bool, []any, map[string]any or nil.
 func plain(v cty.Value) any {
 	t := v.Type()
