@@ -24,6 +24,7 @@ func Vendors() []Vendor {
 	return []Vendor{
 		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake},
 		{"local", "machines made of namespaces on this host", openLocal},
+		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal},
 	}
 }
 
