@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/all"
+	"github.com/provisionhq/provision/providers/fake"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -28,6 +31,7 @@ func TestScript(t *testing.T) {
 	plugins := buildPlugin(t, "fakeplug", "../../providers/remote/fakeplugin")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"stranger": stranger},
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
@@ -39,4 +43,81 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// stranger is somebody else's hand at the fake vendor: "stranger FILE vanish|strip|pool machine demo-workers-0",
+// "stranger FILE rules network main", "stranger FILE make volume other/pvc-1".
+func stranger(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: stranger FILE DEED KIND NAME")
+	}
+	ctx := context.Background()
+	f, err := fake.Open(ts.MkAbs(args[0]), fake.Options{})
+	ts.Check(err)
+	deed, kind, name := args[1], args[2], args[3]
+	owner := providers.Owner("demo")
+	if o, n, ok := strings.Cut(name, "/"); ok {
+		owner, name = providers.Owner(o), n
+	}
+	if deed == "make" {
+		makeObject(ts, f, kind, owner, name)
+		return
+	}
+	var id providers.ID
+	switch kind {
+	case "machine":
+		all, err := f.Machines().List(ctx, owner)
+		ts.Check(err)
+		id = idNamed(all, name)
+	case "network":
+		all, err := f.Networks().List(ctx, owner)
+		ts.Check(err)
+		id = idNamed(all, name)
+	}
+	if id == "" {
+		ts.Fatalf("there is no %s %s", kind, name)
+	}
+	switch deed {
+	case "vanish":
+		ts.Check(f.Vanish(ctx, id))
+	case "strip":
+		ts.Check(f.Strip(ctx, id, providers.OwnerTag))
+	case "pool":
+		ts.Check(fake.Tamper(ctx, f, id, func(m *providers.Machine) { m.Pool = "theirs" }))
+	case "rules":
+		ts.Check(fake.Tamper(ctx, f, id, func(n *providers.Network) { n.Allow = nil }))
+	default:
+		ts.Fatalf("no deed %q", deed)
+	}
+}
+
+func idNamed[O providers.Identified](all []O, name string) providers.ID {
+	for _, o := range all {
+		if m := o.GetMeta(); m.Name == name {
+			return m.ID
+		}
+	}
+	return ""
+}
+
+// makeObject makes what a cluster's own agent, or another cluster, would make.
+func makeObject(ts *testscript.TestScript, f *fake.Fake, kind string, owner providers.Owner, name string) {
+	ctx := context.Background()
+	switch kind {
+	case "network":
+		_, err := f.Networks().Create(ctx, providers.NetworkSpec{Owner: owner, Name: name})
+		ts.Check(err)
+	case "volume":
+		v, err := f.Volumes().Create(ctx, providers.VolumeSpec{Owner: owner, Name: name, SizeGiB: 1})
+		ts.Check(err)
+		_, err = f.Volumes().Snapshots().Create(ctx, providers.SnapshotSpec{Owner: owner, Name: name + "-copy", Volume: v.ID})
+		ts.Check(err)
+	case "balancer":
+		ns, err := f.Networks().List(ctx, owner)
+		ts.Check(err)
+		_, err = f.LoadBalancers().Create(ctx, providers.LoadBalancerSpec{
+			Owner: owner, Name: name, Network: ns[0].ID, Ports: []providers.BalancerPort{{Name: "http", Protocol: "tcp", Port: 80, TargetPort: 30080}},
+		})
+		ts.Check(err)
+	}
 }
