@@ -161,7 +161,7 @@ func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 			waits = append(waits, cp.Address(Machine))
 		}
 	}
-	if d.balancerMoves() {
+	if m.Role == templates.ControlPlane && d.balancerMoves() {
 		waits = append(waits, BalancerAddress)
 	}
 	if len(waits) > 0 {

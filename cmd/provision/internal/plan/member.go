@@ -159,13 +159,14 @@ func (m Member) nodeConfig(c *config.Cluster, id Identity, self providers.Machin
 		Pods: c.Network.Pods, Services: c.Network.Services, DNS: DNS(c), Domain: c.Network.Domain,
 		Backend: c.Network.Backend, NodeCIDR: c.Network.NodeBits, Labels: m.registered(), Taints: m.taints(),
 	}}
+	if m.Role != templates.ControlPlane {
+		return n
+	}
 	n.APINames = append(n.APINames, c.Endpoint.Names...)
 	n.APINames = append(n.APINames, id.Balancer...)
 	if c.Endpoint.Address.IsValid() {
 		n.APINames = append(n.APINames, c.Endpoint.Address.String())
-		if m.Role == templates.ControlPlane {
-			n.VIP, n.VIPInterface = c.Endpoint.Address, c.Endpoint.Interface
-		}
+		n.VIP, n.VIPInterface = c.Endpoint.Address, c.Endpoint.Interface
 	}
 	return n
 }
@@ -177,7 +178,7 @@ func (n *nodeConfig) join(name string, o providers.Machine) bool {
 	}
 	n.Etcd = append(n.Etcd, templates.EtcdMember{Name: name, Address: o.Private})
 	n.Endpoints = append(n.Endpoints, net.JoinHostPort(o.Private.String(), strconv.Itoa(APIPort)))
-	if o.Public.IsValid() {
+	if n.Role == templates.ControlPlane && o.Public.IsValid() {
 		n.APINames = append(n.APINames, o.Public.String())
 	}
 	return true
