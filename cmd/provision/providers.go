@@ -13,6 +13,7 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/all"
+	"github.com/provisionhq/provision/providers/metal"
 	"github.com/provisionhq/provision/providers/remote/plugins"
 	"github.com/spf13/cobra"
 )
@@ -37,7 +38,10 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 	in := fmt.Sprintf("provider %q", c.Provider.Name)
 	var unknown *providers.UnknownAttributeError
 	var coded diag.Coded
+	var inventory *metal.InventoryError
 	switch {
+	case errors.As(err, &inventory):
+		return nil, inventoryProblems(c, inventory)
 	case errors.As(err, &unknown):
 		return nil, config.UnknownProviderAttribute(c, unknown.Attribute, unknown.Known)
 	case errors.As(err, &coded):
