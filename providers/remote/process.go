@@ -148,12 +148,11 @@ func (proc *process) end() {
 	})
 }
 
-// kill ends the process and those that it started at once, and cleans up behind it in the background.
+// kill ends the process and those that it started at once. Who lost it calls end.
 func (proc *process) kill() {
 	if c := proc.child.Load(); c != nil {
 		_ = c.Kill(context.Background())
 	}
-	go proc.end()
 }
 
 // how says how the process ended.

@@ -200,8 +200,9 @@ func (p *Provider) get(ctx context.Context, q question) (*process, error) {
 	return proc, nil
 }
 
-// lost notes that a program has died, once for each.
+// lost notes that a program has died, once for each, and waits until nothing of it is left.
 func (p *Provider) lost(proc *process, f *Fault) {
+	proc.end()
 	p.turn <- struct{}{}
 	defer func() { <-p.turn }()
 	if p.running == proc {
