@@ -162,25 +162,14 @@ func (m machines) wake(ctx context.Context, c sighted) (providers.Machine, error
 	}
 }
 
-// Power does something to the power of a host, named by its name in the inventory or by that of the machine on it, and
-// returns how it is then. With an empty action it only asks.
+// Power does something to the power of a host, named by its name in the inventory or by that of the owner's machine on it,
+// and returns how it is then. With an empty action it only asks.
 func (p *Provider) Power(ctx context.Context, o providers.Owner, name string, a power.Action) (power.State, error) {
-	h, ok := p.host(name)
-	if !ok {
-		v, err := p.sighted(ctx)
-		if err != nil {
-			return "", err
-		}
-		if c := v.find(providers.Key{Owner: o, Name: name}); c != nil && c.at != nil {
-			h, ok = c.at.host, true
-		}
+	h, err := p.withBMC(ctx, o, name)
+	if err != nil {
+		return "", err
 	}
-	switch {
-	case !ok:
-		return "", fail(providers.NotFound, "there is no host and no machine %q", name)
-	case h.BMC == nil:
-		return "", fail(providers.Unsupported, "host %s has no bmc block in the inventory", h.Name)
-	case a == "":
+	if a == "" {
 		s, err := power.Ask(ctx, *h.BMC)
 		return s, kinded(err)
 	}
@@ -189,6 +178,43 @@ func (p *Provider) Power(ctx context.Context, o providers.Owner, name string, a 
 		p.links.hangUp(h)
 	}
 	return s, kinded(err)
+}
+
+// NextBoot makes the next boot of a host, named as for Power, start from a device.
+func (p *Provider) NextBoot(ctx context.Context, o providers.Owner, name string, d power.Device) error {
+	h, err := p.withBMC(ctx, o, name)
+	if err != nil {
+		return err
+	}
+	c, err := power.Open(ctx, *h.BMC)
+	if err != nil {
+		return kinded(err)
+	}
+	defer c.Close()
+	return kinded(c.NextBoot(ctx, d))
+}
+
+// withBMC returns the host of that name, or the one that the machine of that name is on.
+func (p *Provider) withBMC(ctx context.Context, o providers.Owner, name string) (*Host, error) {
+	h, ok := p.host(name)
+	if !ok {
+		v, err := p.sighted(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c := v.find(providers.Key{Owner: o, Name: name})
+		if c == nil {
+			c = v.find(providers.Key{Owner: o, Name: string(o) + "-" + name})
+		}
+		if c == nil || c.at == nil {
+			return nil, fail(providers.NotFound, "there is no host and no machine %q", name)
+		}
+		h = c.at.host
+	}
+	if h.BMC == nil {
+		return nil, fail(providers.Unsupported, "host %s has no bmc block in the inventory", h.Name)
+	}
+	return h, nil
 }
 
 // A FirstKey is a host or bastion whose key the inventory does not know, and the key that it shows.
