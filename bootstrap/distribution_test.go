@@ -113,7 +113,7 @@ func (s *fakeScout) fetch(a []string) error {
 	if peer.token != a[4] {
 		return fmt.Errorf("refused: the peer answers \"\"")
 	}
-	for end := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if b := peer.file(a[0]); b != nil {
 			s.m.SetFile(a[2], b, 0o600)
 			s.keep(a[0])
