@@ -6,6 +6,7 @@ import (
 
 	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
+	"github.com/provisionhq/provision/templates"
 	"github.com/spf13/cobra"
 )
 
@@ -50,6 +51,42 @@ func (a *app) showStatus(s engine.Status) error {
 		}
 		rows = append(rows, []string{n.Name, n.Role, n.Machine, n.IP, ready, n.Version, n.Problem})
 	}
-	_, err := fmt.Fprint(a.out, ui.Table(header, rows, a.style(a.out)))
-	return err
+	fmt.Fprint(a.out, ui.Table(header, rows, a.style(a.out)))
+	if s.Etcd != nil {
+		a.showEtcd(*s.Etcd)
+	}
+	if v := s.Address; v != nil {
+		words := "at " + v.Holder
+		if v.Holder == "" {
+			words = v.Problem
+		}
+		fmt.Fprintf(a.out, "\nVirtual address %s: %s\n", v.Address, words)
+	}
+	return nil
+}
+
+// showEtcd shows etcd's members, one in a line.
+func (a *app) showEtcd(e engine.EtcdHealth) {
+	voters, well := templates.EtcdReport{Members: e.Members}.Voters()
+	switch {
+	case e.Quorum:
+		fmt.Fprintf(a.out, "\netcd: %d of %d voting members are well\n", well, voters)
+	case len(e.Members) == 0:
+		fmt.Fprintf(a.out, "\netcd: nobody says who its members are. %s\n", sentence(e.Problem))
+		return
+	default:
+		fmt.Fprintf(a.out, "\netcd: NO QUORUM. Nothing in the cluster can change. The members, as %s remembers them:\n", e.Witness)
+	}
+	var rows [][]string
+	for _, m := range e.Members {
+		role := "voter"
+		switch {
+		case m.Leader:
+			role = "leader"
+		case m.Learner:
+			role = "learner"
+		}
+		rows = append(rows, []string{m.Name, m.Address.String(), role, fmt.Sprint(m.Lag), fmt.Sprintf("%d MiB", m.Size>>20), m.Problem})
+	}
+	fmt.Fprint(a.out, ui.Table([]string{"MEMBER", "ADDRESS", "ROLE", "BEHIND", "SIZE", "PROBLEM"}, rows, a.style(a.out)))
 }

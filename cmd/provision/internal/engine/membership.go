@@ -129,26 +129,32 @@ func (e *Engine) quorum(ctx context.Context, address string) (ssh.Host, template
 	defer cancel()
 	defer e.waiting(address, "more than half of the control plane is to answer", quorumTimeout)()
 	for {
-		h, r, err := e.askQuorum(ctx)
+		w, err := e.askQuorum(ctx)
 		if err == nil {
-			return h, r, nil
+			return w.host, w.said, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, r, diag.Wrap(err, diag.EtcdNoQuorum, "No control-plane machine is part of a quorum, after %v: %s. The members of etcd were left as they are.", quorumTimeout, err).
+			return nil, w.said, diag.Wrap(err, diag.EtcdNoQuorum, "No control-plane machine is part of a quorum, after %v: %s. The members of etcd were left as they are.", quorumTimeout, err).
 				Next("See what the machines say:", "provision status "+e.Cluster.File)
 		case <-time.After(time.Second):
 		}
 	}
 }
 
-// askQuorum asks the control plane's machines, all at once, and takes the first that is part of a quorum.
-func (e *Engine) askQuorum(ctx context.Context) (ssh.Host, templates.EtcdReport, error) {
+// A witness is a control-plane machine and what it says of etcd's members.
+type witness struct {
+	host ssh.Host
+	name string
+	said templates.EtcdReport
+}
+
+// askQuorum asks the control plane's machines, all at once, and takes the first that is part of a quorum. If none is, the
+// witness is one that remembers its members, and the error says why.
+func (e *Engine) askQuorum(ctx context.Context) (witness, error) {
 	type answer struct {
-		h    ssh.Host
-		r    templates.EtcdReport
-		name string
-		err  error
+		witness
+		err error
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
 	defer cancel()
@@ -161,23 +167,24 @@ func (e *Engine) askQuorum(ctx context.Context) (ssh.Host, templates.EtcdReport,
 			if err == nil {
 				r, err = bootstrap.EtcdMembers(ctx, h)
 			}
-			answers <- answer{h, r, m.Name, err}
+			answers <- answer{witness{h, m.Name, r}, err}
 		}()
 	}
-	var remembered templates.EtcdReport
+	var remembers witness
 	err := errors.New("none is there")
 	for range ms {
 		a := <-answers
 		switch {
-		case a.err != nil:
+		case a.err != nil && remembers.name == "":
 			err = fmt.Errorf("%s: %s", a.name, firstLine(a.err))
-		case a.r.Quorum:
-			return a.h, a.r, nil
+		case a.err != nil:
+		case a.said.Quorum:
+			return a.witness, nil
 		default:
-			remembered, err = a.r, fmt.Errorf("%s: %s", a.name, a.r.Problem)
+			remembers, err = a.witness, fmt.Errorf("%s: %s", a.name, a.said.Problem)
 		}
 	}
-	return nil, remembered, err
+	return remembers, err
 }
 
 // askEtcd learns who etcd's members are, where the control plane has, or had, several machines. That nobody answers is a
@@ -192,9 +199,9 @@ func (e *Engine) askEtcd(ctx context.Context) {
 	if e.Cluster.ControlPlane.Count == 1 && n <= 1 {
 		return
 	}
-	_, r, err := e.askQuorum(ctx)
-	if err == nil || len(r.Members) > 0 {
-		e.world.Etcd = &r
+	w, err := e.askQuorum(ctx)
+	if err == nil || len(w.said.Members) > 0 {
+		e.world.Etcd = &w.said
 	}
 }
 

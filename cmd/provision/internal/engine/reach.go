@@ -165,6 +165,9 @@ type Status struct {
 	API        string       `json:"api,omitempty"`
 	Ready      bool         `json:"ready"` // the API answers and all nodes of the file are ready
 	Nodes      []NodeStatus `json:"nodes"`
+
+	Etcd    *EtcdHealth    `json:"etcd,omitempty"`
+	Address *AddressHealth `json:"address,omitempty"` // the virtual one, if the cluster has one
 }
 
 // A NodeStatus is one machine and the node on it.
@@ -209,10 +212,16 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 		})
 	}
 	g.Go(func() error { return e.askKube(gctx) })
+	var etcd *EtcdHealth
+	if e.want.Nodes {
+		g.Go(func() error { etcd = e.askEtcdHealth(gctx); return nil })
+	}
 	if err := g.Wait(); err != nil {
 		return Status{}, err
 	}
-	return e.compose(agents, problems), nil
+	s := e.compose(agents, problems)
+	s.Etcd, s.Address = etcd, e.addressHealth(agents)
+	return s, nil
 }
 
 func (e *Engine) askAgent(ctx context.Context, m providers.Machine) (templates.Status, error) {
