@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // temporary is the pattern of files that are about to become others.
@@ -42,6 +43,22 @@ func writeFile(path string, b []byte) (err error) {
 		return err
 	}
 	return syncFolder(dir)
+}
+
+// sweepOld removes from a folder what processes that died in writeFile have left: files of those patterns that are so old
+// that nobody is about to make something of them.
+func sweepOld(dir string, patterns ...string) {
+	in, _ := os.ReadDir(dir)
+	for _, e := range in {
+		for _, p := range patterns {
+			if ok, _ := filepath.Match(p, e.Name()); !ok || !e.Type().IsRegular() {
+				continue
+			}
+			if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > time.Minute {
+				os.Remove(filepath.Join(dir, e.Name()))
+			}
+		}
+	}
 }
 
 func syncFolder(dir string) error {

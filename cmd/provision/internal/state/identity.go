@@ -84,6 +84,9 @@ func (o Options) own() bool {
 	return !o.UsePassphrase && len(o.Recipients) == 0 && len(o.KeyCommand) == 0
 }
 
+// identityName is the name of the user's own identity file, unless another is named.
+const identityName = "identity.age"
+
 // readIdentity reads an identity file, in the format of age-keygen, or an SSH key. The error is fs.ErrNotExist if there is
 // none.
 func readIdentity(o Options, path string) (id identity, err error) {
@@ -93,6 +96,9 @@ func readIdentity(o Options, path string) (id identity, err error) {
 	}
 	if err := checkReplaceable(filepath.Dir(path)); err != nil {
 		return id, err
+	}
+	if filepath.Base(path) == identityName { // the folder is ours
+		sweepOld(filepath.Dir(path), temporary, ".identity-*")
 	}
 	if bytes.HasPrefix(b, []byte("-----BEGIN")) {
 		return sshIdentity(o, path, b)

@@ -30,6 +30,7 @@ func markPath(dir, uid string) string {
 // readMark returns the zero mark if nothing was seen.
 func readMark(dir, uid string) (m mark, err error) {
 	path := markPath(dir, uid)
+	sweepOld(dir, temporary)
 	b, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return mark{}, nil

@@ -56,7 +56,7 @@ func (o *Options) defaults() (err error) {
 	if o.Seen, err = orUserFolder(o.Seen, "XDG_STATE_HOME", ".local/state", ".seen"); err != nil {
 		return err
 	}
-	if o.Identity, err = orUserFolder(o.Identity, "XDG_CONFIG_HOME", ".config", "identity.age"); err != nil {
+	if o.Identity, err = orUserFolder(o.Identity, "XDG_CONFIG_HOME", ".config", identityName); err != nil {
 		return err
 	}
 	if o.Now == nil {
