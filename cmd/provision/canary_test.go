@@ -94,7 +94,8 @@ func (c canaries) addState(s *crashtest.Site) error {
 	if err != nil {
 		return err
 	}
-	for name, encoded := range all {
+	for name, files := range all {
+		encoded := files[0] // nothing was cut off, so there is one
 		text, err := base64.StdEncoding.DecodeString(encoded)
 		if err != nil {
 			return fmt.Errorf("secret %s: %w", name, err)

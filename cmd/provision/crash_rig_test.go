@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -241,6 +242,7 @@ type look struct {
 	args             []string
 	v                crashtest.Verdict
 	disturbed, after crashtest.Outcome
+	keys             bool // a machine was made before the disturbance ended, so the key to it has to be kept
 }
 
 func (l *look) problem(format string, args ...any) {
@@ -272,13 +274,17 @@ func (l *look) all() {
 }
 
 // keyed checks that no machine is there before the key to it is safe.
-func (l *look) keyed(had map[string]string) {
+func (l *look) keyed(had map[string][]string) {
 	w, err := l.site.World("demo")
 	if err != nil {
 		l.problem("the vendor: %v", err)
 		return
 	}
 	for k := range w.Objects {
+		if !strings.HasPrefix(k, "machine ") {
+			continue
+		}
+		l.keys = true
 		if len(had) == 0 && !l.c.destroys() {
 			l.v.Lost++
 			l.problem("%s is there and no secret is saved", k)
@@ -287,7 +293,7 @@ func (l *look) keyed(had map[string]string) {
 }
 
 // settled looks at what the run after the disturbance made.
-func (l *look) settled(had map[string]string) {
+func (l *look) settled(had map[string][]string) {
 	if l.disturbed.Asked() || l.after.Asked() {
 		l.v.Questions++
 		l.problem("it asked")
@@ -306,11 +312,7 @@ func (l *look) settled(had map[string]string) {
 		l.problem("the vendor has:\n%v", d)
 	}
 	l.v.Converged = l.after.OK() && d.None()
-	for _, f := range l.site.Files() {
-		if !slices.Contains(l.r.files[l.c.scenario.name], f) {
-			l.problem("left behind: %s", f)
-		}
-	}
+	l.litter()
 	if l.c.destroys() {
 		if left := l.site.Left(); len(left) > 0 {
 			l.problem("the state is left: %v", left)
@@ -321,11 +323,41 @@ func (l *look) settled(had map[string]string) {
 	if err != nil {
 		l.problem("secrets: %v", err)
 	}
-	if lost := crashtest.Lost(had, has); len(lost) > 0 || len(has) == 0 {
+	if lost := crashtest.Lost(had, has); l.keys && len(lost) > 0 || len(has) == 0 {
 		l.v.Lost += max(1, len(lost))
 		l.problem("lost of %d secrets: %v", len(had), lost)
 	}
 	l.unchanged()
+}
+
+// litter checks that what the killed run left is swept away, at the latest by a run an hour later.
+func (l *look) litter() {
+	left := func() (left []string) {
+		for _, f := range l.site.Files() {
+			if !slices.Contains(l.r.files[l.c.scenario.name], f) {
+				left = append(left, f)
+			}
+		}
+		return left
+	}
+	if len(left()) == 0 {
+		return
+	}
+	if err := l.site.Age(time.Hour); err != nil {
+		l.problem("%v", err)
+	}
+	later := [][]string{l.args}
+	if l.c.destroys() { // there is nothing to do any more: with a new cluster there is
+		later = [][]string{{"apply", "--auto-approve"}, l.args}
+	}
+	for _, args := range later {
+		if o, err := l.site.Run(args...); err != nil || !o.OK() {
+			l.problem("an hour later: %v %v", o, err)
+		}
+	}
+	if left := left(); len(left) > 0 {
+		l.problem("left behind: %v", left)
+	}
 }
 
 // unchanged checks that there is nothing left to do.

@@ -74,5 +74,5 @@ func (b Boundary) Kind() string {
 	return b.String()
 }
 
-// random are the parts of the names of temporary files.
-var random = regexp.MustCompile(`[0-9]{3,}`)
+// random are the parts of names of files that differ from run to run: numbers, and texts as rand.Text makes them.
+var random = regexp.MustCompile(`[A-Z2-7]{26}|[a-z2-7]{26}|[0-9]{3,}`)

@@ -7,18 +7,19 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
 )
 
-// Secrets opens all encrypted files of the state with the user's identity and returns the secrets in them by name. What
-// it reads is the files' format, so that the program under test has no part in it. There may be none.
-func (s *Site) Secrets() (map[string]string, error) {
-	all := map[string]string{}
+// Secrets opens all encrypted files of the state with the user's identity and returns the secrets in them by name; several of
+// a name if files of a write that was cut off are there too. What it reads is the files' format, so that the program under
+// test has no part in it. There may be none.
+func (s *Site) Secrets() (map[string][]string, error) {
+	all := map[string][]string{}
 	key, err := os.ReadFile(s.Identity())
 	if errors.Is(err, fs.ErrNotExist) {
 		return all, nil
@@ -36,7 +37,9 @@ func (s *Site) Secrets() (map[string]string, error) {
 			return err
 		}
 		in, err := openSecrets(path, ids)
-		maps.Copy(all, in)
+		for name, value := range in {
+			all[name] = append(all[name], value)
+		}
 		return err
 	})
 	return all, err
@@ -63,11 +66,10 @@ func openSecrets(path string, ids []age.Identity) (map[string]string, error) {
 }
 
 // Lost names the secrets that were there before and are not, or are others, after.
-func Lost(before, after map[string]string) []string {
-	var lost []string
-	for k, v := range before {
-		if after[k] != v {
-			lost = append(lost, k)
+func Lost(before, after map[string][]string) (lost []string) {
+	for name, values := range before {
+		if !slices.ContainsFunc(values, func(v string) bool { return slices.Contains(after[name], v) }) {
+			lost = append(lost, name)
 		}
 	}
 	return lost

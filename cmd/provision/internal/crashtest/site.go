@@ -239,12 +239,29 @@ func (s *Site) Files() []string {
 	return slices.Compact(files)
 }
 
-// Left names what is in the folder of states.
+// Age makes all files of the user's home older.
+func (s *Site) Age(by time.Duration) error {
+	return filepath.WalkDir(s.Home(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		then := info.ModTime().Add(-by)
+		return os.Chtimes(path, then, then)
+	})
+}
+
+// Left names the clusters that have a state.
 func (s *Site) Left() []string {
 	var left []string
 	in, _ := os.ReadDir(filepath.Join(s.State(), "provision"))
 	for _, e := range in {
-		left = append(left, e.Name())
+		if !strings.HasPrefix(e.Name(), ".") { // what is known of all clusters, gone ones too
+			left = append(left, e.Name())
+		}
 	}
 	slices.Sort(left)
 	return left
