@@ -168,4 +168,3 @@ func (e *examination) sendScouts(ctx context.Context) {
 		}
 	})
 }
-

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command node-scout looks at a machine before it is a node, and carries programs from neighbour to neighbour: see package
 // bootstrap/scout/field.
 package main

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package field is what a scout does on the machine that it was sent to.
 //
 // A scout is a small static program. It answers requests on its standard input until that ends, and then everything that
