@@ -25,11 +25,15 @@ func fakeplug(t *testing.T) string {
 	return path
 }
 
+// built is the folder of what buildFakeplug built.
+var built string
+
 var buildFakeplug = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "fakeplug")
 	if err != nil {
 		return "", err
 	}
+	built = folder
 	path := filepath.Join(folder, "provision-provider-fakeplug")
 	c := exec.Command("go", "build", "-o", path, "./fakeplugin")
 	c.Stderr = os.Stderr
@@ -44,8 +48,8 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	_ = flag.Set("test.parallel", "8") // most of these tests wait
 	code := m.Run()
-	if path, err := buildFakeplug(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if built != "" {
+		os.RemoveAll(built)
 	}
 	os.Exit(code)
 }

@@ -28,6 +28,9 @@ const (
 // largest is the size of the largest message, in bytes: a list of a few hundred thousand machines.
 const largest = 256 << 20
 
+// longestWait is the longest RetryAfter that is believed, in milliseconds: an hour.
+const longestWait = 3_600_000
+
 // An opening asks the plug-in to open its provider.
 type opening struct {
 	Name        string         `json:"name"`
@@ -147,7 +150,7 @@ func (f *failure) err(vendor string) error {
 		s.wraps = append(s.wraps, f.Kind)
 	}
 	if f.RetryAfterMS > 0 {
-		s.wraps = append(s.wraps, providers.RetryAfter{After: time.Duration(f.RetryAfterMS) * time.Millisecond})
+		s.wraps = append(s.wraps, providers.RetryAfter{After: time.Duration(min(f.RetryAfterMS, longestWait)) * time.Millisecond})
 	}
 	return s
 }
