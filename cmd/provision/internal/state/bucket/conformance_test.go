@@ -24,6 +24,9 @@ func TestServers(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			buckettest.Run(t, func(t *testing.T) bucket.Bucket { return s.Open(t) })
 			t.Run("Faults", func(t *testing.T) { buckettest.RunFaults(t, s) })
+			if s.Name != "azblob" {
+				t.Run("Ignored", func(t *testing.T) { testIgnored(t, s) })
+			}
 		})
 	}
 }

@@ -41,7 +41,7 @@ type Server struct {
 
 // Servers starts moto, Azurite and fake-gcs-server, sets the environment so that buckets of each are opened with the right
 // credentials by this process and those that it starts, and stops exactly the processes it started when the test ends. A
-// program that is missing fails the test: .ci/setup installs it.
+// program that is missing fails the test: `.ci/setup tests` installs it.
 func Servers(t *testing.T) []*Server {
 	t.Helper()
 	// Nothing asks the network where it runs, and no file of the person who runs the test is read.
@@ -144,7 +144,7 @@ func (s *Server) Vanishing(t testing.TB) (url string, vanish func()) {
 func startMoto(t *testing.T) *Server {
 	path, err := exec.LookPath("moto_server")
 	if err != nil {
-		t.Fatalf("moto_server is missing, run .ci/setup (or: pip install 'moto[server]'): %v", err)
+		t.Fatalf("moto_server is missing, run `.ci/setup tests` (or: pip install 'moto[server]'): %v", err)
 	}
 	url := start(t, func(port string) *exec.Cmd { return exec.Command(path, "-H", "127.0.0.1", "-p", port) })
 	xml := map[string]string{"Content-Type": "application/xml"}
@@ -162,7 +162,7 @@ func startMoto(t *testing.T) *Server {
 func startAzurite(t *testing.T) *Server {
 	path := filepath.Join(root(t), ".cache/azurite/node_modules/.bin/azurite-blob")
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("Azurite is missing, run .ci/setup: %v", err)
+		t.Fatalf("Azurite is missing, run `.ci/setup tests`: %v", err)
 	}
 	url := start(t, func(port string) *exec.Cmd {
 		c := exec.Command(path, "--blobHost", "127.0.0.1", "--blobPort", port,
@@ -283,7 +283,7 @@ func run(t *testing.T, c *exec.Cmd, url string) string {
 		<-ended
 	})
 	client := &http.Client{Timeout: time.Second}
-	for range 600 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		select {
 		case <-ended:
 			return fmt.Sprintf("%s ended: %s", c, &out)
@@ -294,7 +294,7 @@ func run(t *testing.T, c *exec.Cmd, url string) string {
 			return ""
 		}
 	}
-	return fmt.Sprintf("%s does not answer within 30 s: %s", c, &out)
+	return fmt.Sprintf("%s does not answer within a minute: %s", c, &out)
 }
 
 // output is the last words of a process.
