@@ -222,7 +222,7 @@ func (e *Engine) kube(ctx context.Context) (kube, error) {
 	}
 	var ms []providers.Machine
 	for _, m := range e.controlPlane() {
-		if mach, ok := e.machine(m.Name); ok && !mach.Partial && !e.isDown(m.Name) {
+		if mach, ok := e.machine(m.Name); ok && !mach.Partial && mach.State != providers.Stopped && !e.isDown(m.Name) {
 			ms = append(ms, mach)
 		}
 	}

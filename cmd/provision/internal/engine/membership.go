@@ -114,7 +114,7 @@ func (e *Engine) controlMachines() []providers.Machine {
 	defer e.mu.Unlock()
 	var ms []providers.Machine
 	for _, m := range e.byName {
-		if m.Pool == plan.ControlPlanePool && !m.Partial && m.SSH.IsValid() && !e.downs[m.Name] {
+		if m.Pool == plan.ControlPlanePool && !m.Partial && m.State != providers.Stopped && m.SSH.IsValid() && !e.downs[m.Name] {
 			ms = append(ms, m)
 		}
 	}

@@ -324,7 +324,12 @@ func (e *Engine) waitServing(ctx context.Context, m plan.Member) error {
 		return err
 	}
 	t := &bootstrap.Target{Host: h, Node: templates.Node{Name: m.Name}, Wait: apiTimeout}
-	if err := bootstrap.Run(ctx, t, bootstrap.Serve(), e.report(apiStep)); err != nil {
+	report := e.report(apiStep)
+	if err := bootstrap.Run(ctx, t, bootstrap.Serve(), func(ev bootstrap.Event) {
+		if ctx.Err() == nil { // what a machine says of being asked no longer is no news
+			report(ev)
+		}
+	}); err != nil {
 		return err
 	}
 	e.serves(m.Name)

@@ -12,16 +12,14 @@ import (
 	"github.com/provisionhq/provision/providers"
 )
 
-// vendor makes one call that changes something at the vendor: the intent is on disk before, it has a deadline, and it tells
-// every few seconds what it waits for.
+// vendor makes one call that changes something at the vendor: the intent is on disk before, and it tells
+// every few seconds what it waits for. The provider has a deadline for it, behind the wait for its turn.
 func (e *Engine) vendor(ctx context.Context, c plan.Change, what string, call func(context.Context) error) error {
 	if err := e.intent(c); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(e.observed(ctx, c.Address), callTimeout)
-	defer cancel()
 	defer e.waiting(c.Address, "the vendor is to "+what, callTimeout)()
-	return call(ctx)
+	return call(e.observed(ctx, c.Address))
 }
 
 // waiting tells now and then what a step waits for, until what it returns is called.
@@ -56,7 +54,10 @@ func (e *Engine) createNetwork(ctx context.Context, c plan.Change) error {
 		return err
 	}
 	e.setNetwork(n)
-	return e.made(c, entry{ID: n.ID, Network: &spec}, n.CIDR.String())
+	if err := e.made(c, entry{ID: n.ID, Network: &spec}, n.CIDR.String()); err != nil {
+		return err
+	}
+	return e.astray(n.CIDR).Err() // the vendor chose the range
 }
 
 func (e *Engine) updateNetwork(ctx context.Context, c plan.Change) error {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -225,6 +226,9 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 }
 
 func (e *Engine) askAgent(ctx context.Context, m providers.Machine) (templates.Status, error) {
+	if m.State == providers.Stopped {
+		return templates.Status{}, errors.New("the machine is stopped")
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	h, err := e.host(ctx, m)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -32,7 +33,21 @@ func (e *Engine) refuse(p *plan.Plan) error {
 		}
 	}
 	ds = append(ds, e.dangers(p)...)
+	if n, ok := e.network(plan.NetworkName); ok {
+		ds = append(ds, e.astray(n.CIDR)...)
+	}
 	return ds.Err()
+}
+
+// astray refuses a virtual address outside of the range that the machines are in: no neighbour would look for it there.
+func (e *Engine) astray(machines netip.Prefix) diag.Diagnostics {
+	a := e.Cluster.Endpoint.Address
+	if !a.IsValid() || !machines.IsValid() || machines.Contains(a) {
+		return nil
+	}
+	at := e.Cluster.Ranges["endpoint.address"]
+	return diag.Diagnostics{diag.New(diag.BadValue, "The virtual address %s is not in the range of the machines, %s: neighbours would not look for it there.", a, machines).At(&at, "endpoint").
+		Next("Take a free address of that range, or say in the file which range the machines are to be in: machines, in the block network.")}
 }
 
 // DataLoss is what a person accepts with --accept to let a plan be executed that loses the cluster's data.

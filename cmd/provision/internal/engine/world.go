@@ -79,6 +79,9 @@ func (e *Engine) ask(ctx context.Context) error {
 
 // askHost asks one machine what runs on it. A machine that does not answer is a finding and no error.
 func (e *Engine) askHost(ctx context.Context, m providers.Machine) plan.Host {
+	if m.State == providers.Stopped {
+		return plan.Host{Problem: "the machine is stopped"} // and would be waited for
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	h, err := e.host(ctx, m)
