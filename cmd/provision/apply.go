@@ -34,7 +34,7 @@ func (a *app) workFlags(c *cobra.Command) {
 	f.BoolVar(&a.flags.autoApprove, "auto-approve", false, "do not ask")
 	f.BoolVar(&a.flags.timings, "timings", false, "show at the end where the time went")
 	f.BoolVar(&a.flags.json, "json", false, "write events as NDJSON to stdout")
-	f.IntVar(&a.flags.width, "parallelism", 64, "steps at once")
+	f.IntVar(&a.flags.width, "parallelism", 512, "steps at once; what the vendor allows is kept to besides")
 	a.programFlags(c)
 }
 

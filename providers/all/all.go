@@ -2,10 +2,13 @@
 package all
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
+	"github.com/provisionhq/provision/providers/limit"
 	"github.com/provisionhq/provision/providers/local"
 	"github.com/provisionhq/provision/providers/retry"
 )
@@ -83,5 +86,30 @@ func openFake(attributes map[string]any) (providers.Provider, error) {
 	return patient(f), nil
 }
 
-// patient tries again what a vendor says may be tried again.
-func patient(p providers.Provider) providers.Provider { return retry.Wrap(p, retry.Options{}) }
+// patient keeps to the vendor's documented limits, gives each single call a deadline, and tries again what the vendor says
+// may be tried again. The wait for a turn is not part of a call: the last of 2,000 machines waits for a quarter of an hour.
+func patient(p providers.Provider, more ...limit.Rate) providers.Provider {
+	rates := append(limit.For(p.Name()), more...)
+	return retry.Wrap(limit.Wrap(providers.Wrap(p, deadline), limit.Options{Rates: rates}), retry.Options{})
+}
+
+// Deadlines of one call of a vendor.
+const (
+	readTime   = 2 * time.Minute
+	changeTime = 20 * time.Minute
+)
+
+// deadline ends a call that takes longer than any should.
+func deadline(ctx context.Context, c *providers.Call, next func(context.Context) error) error {
+	limit := changeTime
+	if c.Verb.Reads() {
+		limit = readTime
+	}
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := next(within)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%s: %w: no answer within %v", c, providers.Unavailable, limit)
+	}
+	return err
+}

@@ -27,7 +27,7 @@ type Options struct {
 	Cluster  *config.Cluster
 	Bundle   string         // path of the bundle; may be empty for a vendor whose machines have no SSH
 	Agent    string         // path of the node agent that goes with it
-	Width    int            // steps at once; 0 means 64
+	Width    int            // steps at once; 0 means 512
 	ReadOnly bool           // the state is not to be written: for plans, and for verbs that use a cluster
 	Keep     []plan.Kind    // what a destroy leaves
 	Replace  []string       // addresses of machines to replace, whatever they are like
@@ -64,7 +64,7 @@ type Engine struct {
 // New returns an engine. Close ends its connections.
 func New(o Options) *Engine {
 	if o.Width == 0 {
-		o.Width = 64
+		o.Width = 512
 	}
 	if o.Events == nil {
 		o.Events = func(ui.Event) {}

@@ -195,7 +195,7 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 	agents := map[string]*templates.Status{}
 	problems := map[string]string{}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(64)
+	g.SetLimit(e.Width)
 	for _, m := range e.world.Machines {
 		if m.Partial {
 			continue

@@ -56,7 +56,7 @@ func (e *Engine) ask(ctx context.Context) error {
 	}
 	all := ctx
 	g, ctx := errgroup.WithContext(all)
-	g.SetLimit(64)
+	g.SetLimit(e.Width)
 	for _, m := range e.world.Machines {
 		if m.Partial {
 			continue
