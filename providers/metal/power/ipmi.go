@@ -36,8 +36,10 @@ func openIPMI(ctx context.Context, b BMC) (Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDenied, err)
 	}
-	// To switch power one has to be an operator at least; who is less is told so by the BMC.
-	c.WithInterface(client.InterfaceLanplus).WithTimeout(ipmiTimeout).WithRetry(ipmiTries).WithMaxPrivilegeLevel(types.PrivilegeLevelOperator)
+	// To switch power one has to be an operator at least; who is less is told so by the BMC. BMCs are not asked which ciphers
+	// they know: not all answer, and only these two are any good.
+	c.WithInterface(client.InterfaceLanplus).WithTimeout(ipmiTimeout).WithRetry(ipmiTries).
+		WithMaxPrivilegeLevel(types.PrivilegeLevelOperator).WithCipherSuiteID(types.CipherSuiteID17, types.CipherSuiteID3)
 	i := &ipmiController{c, b.Address}
 	return i, i.in(ctx, func() error { return c.Connect(ctx) })
 }
