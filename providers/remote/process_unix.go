@@ -20,3 +20,6 @@ func endGroup() {
 		_ = syscall.Kill(-pid, syscall.SIGKILL)
 	}
 }
+
+// hideMemory does nothing where there is no such thing.
+func hideMemory() {}

@@ -37,6 +37,7 @@ func Serve(p Plugin) {
 			"~/.local/share/provision/plugins as provision-provider-%s, then: provision providers trust %[1]s\n", p.Name, p.Name)
 		os.Exit(1)
 	}
+	hideMemory()
 	go endWithParent()
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: Version, MagicCookieKey: cookieKey, MagicCookieValue: cookieValue},
