@@ -22,9 +22,9 @@ const slowVendor = `{"latency":{"create":"60ms","update":"60ms","delete":"60ms"}
 // the exit code is 3, and the next run goes on.
 func (r *crashRig) interruptedOnce() {
 	var cases []crash
-	for _, s := range r.scenarios {
+	for _, s := range r.variable() {
 		for k, m := range r.moments(s) {
-			if *crashFull || k%6 == 0 {
+			if *crashFull || k%9 == 0 {
 				cases = append(cases, crash{scenario: s, group: s.name + ": interrupted", name: m.String(), disturb: interruptAt(m)})
 			}
 		}
@@ -112,10 +112,10 @@ func (r *crashRig) interruptedTwice() {
 	if *crashFull {
 		count = 300
 	}
-	rnd := rand.New(rand.NewPCG(5, 6))
+	rnd, ss := rand.New(rand.NewPCG(5, 6)), r.variable()
 	var cases []crash
 	for i := range count {
-		s := r.scenarios[i%len(r.scenarios)]
+		s := ss[i%len(ss)]
 		first, second := time.Duration(rnd.IntN(60))*time.Millisecond, time.Duration(5+rnd.IntN(20))*time.Millisecond // two at once are one
 		cases = append(cases, crash{scenario: s, group: s.name + ": interrupted twice", name: fmt.Sprintf("after %v and %v", first, second), disturb: interruptTwice(10*time.Millisecond+first, second)})
 	}

@@ -25,7 +25,7 @@ provider "fakeplug" {
   sha256  = "%x"
 }
 `, sha256.Sum256(b)) + crashBody
-	return flavour{name: "plug-in", cluster: cluster, env: []string{"PROVISION_PLUGINS=" + filepath.Dir(program)}, sockets: true, stride: 1000, thin: 7}
+	return flavour{name: "plug-in", cluster: cluster, env: []string{"PROVISION_PLUGINS=" + filepath.Dir(program)}, sockets: true, stride: 1000, thin: 20}
 }
 
 // TestCrashPlugin kills the program, and the plug-in that is its vendor, at every boundary: what each writes to files, and what

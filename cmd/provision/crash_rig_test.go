@@ -31,7 +31,7 @@ type flavour struct {
 	env     []string
 	sockets bool // the program and the vendor are two processes, and what they say to one another counts
 	stride  int  // every so many moments are in a sample, besides the first and last of a kind
-	thin    int  // of a sample, every so many cases are taken
+	thin    int  // of a sample, every so many cases are taken, besides the first of a kind
 }
 
 func (f flavour) where() string {
@@ -42,7 +42,7 @@ func (f flavour) where() string {
 }
 
 // builtIn is a vendor in the program itself.
-func builtIn(*testing.T, string) flavour { return flavour{cluster: crashCluster, stride: 10, thin: 1} }
+func builtIn(*testing.T, string) flavour { return flavour{cluster: crashCluster, stride: 10, thin: 8} }
 
 // A crashRig is the program, and where each scenario begins and ends.
 type crashRig struct {
@@ -74,6 +74,11 @@ func newCrashRig(t *testing.T, make func(t *testing.T, dir string) flavour) *cra
 		}
 	}
 	return r
+}
+
+// variable returns the scenarios whose variables can be changed, the vendor's options among them.
+func (r *crashRig) variable() []scenario {
+	return slices.DeleteFunc(slices.Clone(r.scenarios), func(s scenario) bool { return s.saved })
 }
 
 // buildProgram builds the command as it is shipped.
@@ -111,6 +116,11 @@ func (r *crashRig) prepare(s scenario) bool {
 	}
 	if s.agent {
 		if err := agentObjects(site); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if s.lost {
+		if err := os.RemoveAll(site.State()); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -207,8 +217,10 @@ func (r *crashRig) run(c crash) crashtest.Verdict {
 		return crashtest.Verdict{Problems: []string{err.Error()}}
 	}
 	l := &look{r: r, c: c, site: site, args: c.args}
+	l.then = c.mend()
 	if c.options != "" {
-		l.args = append(slices.Clone(c.args), "--var", "options="+c.options)
+		vars := []string{"--var", "options=" + c.options}
+		l.args, l.then = slices.Concat(l.args, vars), slices.Concat(l.then, vars)
 	}
 	l.all()
 	r.tally.Add(c.group, l.v)
@@ -239,7 +251,7 @@ type look struct {
 	r                *crashRig
 	c                crash
 	site             *crashtest.Site
-	args             []string
+	args, then       []string
 	v                crashtest.Verdict
 	disturbed, after crashtest.Outcome
 	keys             bool // a machine was made before the disturbance ended, so the key to it has to be kept
@@ -266,7 +278,7 @@ func (l *look) all() {
 		l.problem("secrets after the disturbance: %v", err)
 	}
 	l.keyed(had)
-	if l.after, err = l.site.Run(l.args...); err != nil {
+	if l.after, err = l.site.Run(l.then...); err != nil {
 		l.problem("the run after it: %v", err)
 		return
 	}
@@ -284,8 +296,8 @@ func (l *look) keyed(had map[string][]string) {
 		if !strings.HasPrefix(k, "machine ") {
 			continue
 		}
-		l.keys = true
-		if len(had) == 0 && !l.c.destroys() {
+		l.keys = !l.c.lost
+		if len(had) == 0 && !l.c.destroys() && !l.c.lost { // a vendor whose machines do not answer has nothing to bring keys back from
 			l.v.Lost++
 			l.problem("%s is there and no secret is saved", k)
 		}
@@ -346,9 +358,9 @@ func (l *look) litter() {
 	if err := l.site.Age(time.Hour); err != nil {
 		l.problem("%v", err)
 	}
-	later := [][]string{l.args}
+	later := [][]string{l.then}
 	if l.c.destroys() { // there is nothing to do any more: with a new cluster there is
-		later = [][]string{{"apply", "--auto-approve"}, l.args}
+		later = [][]string{{"apply", "--auto-approve"}, l.then}
 	}
 	for _, args := range later {
 		if o, err := l.site.Run(args...); err != nil || !o.OK() {
@@ -362,7 +374,7 @@ func (l *look) litter() {
 
 // unchanged checks that there is nothing left to do.
 func (l *look) unchanged() {
-	args := append([]string{"plan", "--detailed-exitcode"}, l.args[2:]...)
+	args := append([]string{"plan", "--detailed-exitcode"}, l.then[2:]...)
 	o, err := l.site.Run(args...)
 	if err != nil || !o.OK() {
 		l.v.Converged = false

@@ -40,6 +40,7 @@ provider "fake" {
 const crashBody = `
 variable "workers" { default = 2 }
 variable "size" { default = "small" }
+variable "cps" { default = 1 }
 variable "from" { default = "10.0.0.0/8" }
 variable "options" { default = "{}" }
 
@@ -50,6 +51,7 @@ cluster "demo" {
     api_from = [var.from]
   }
   control_plane {
+    count   = var.cps
     machine = "small"
   }
   pool "workers" {
@@ -62,9 +64,20 @@ cluster "demo" {
 // A scenario is something that a person does to a cluster.
 type scenario struct {
 	name   string
-	before [][]string // applies that lead to where it begins
+	before [][]string // runs that lead to where it begins
 	args   []string
-	agent  bool // the cluster has made a balancer and a volume for itself
+	then   []string // the plain run that mends it; nil: args
+	agent  bool     // the cluster has made a balancer and a volume for itself
+	lost   bool     // the state is lost before it begins
+	saved  bool     // it executes a saved plan, for which variables have to be as they were
+}
+
+// mend is the plain run that mends whatever happened.
+func (s scenario) mend() []string {
+	if s.then != nil {
+		return s.then
+	}
+	return s.args
 }
 
 func (s scenario) destroys() bool { return s.args[0] == "destroy" }
@@ -83,6 +96,10 @@ func crashScenarios() []scenario {
 		{name: "scale down", before: [][]string{apply("workers=4")}, args: apply("workers=1")},
 		{name: "replace", before: [][]string{apply()}, args: apply("size=large")},
 		{name: "rules", before: [][]string{apply()}, args: apply("from=192.0.2.0/24")},
+		{name: "three control planes", before: [][]string{apply()}, args: apply("cps=3")},
+		{name: "saved plan", before: [][]string{apply("workers=1"), {"plan", "--out", "w/next.plan", "--var", "size=medium"}},
+			args: []string{"apply", "w/next.plan", "--auto-approve", "--var", "size=medium"}, then: apply("size=medium"), saved: true},
+		{name: "state lost", before: [][]string{apply("workers=1")}, lost: true, args: apply("workers=3")},
 		{name: "destroy", before: [][]string{apply()}, args: []string{"destroy", "--auto-approve"}},
 		{name: "destroy with a volume in use", before: [][]string{apply("workers=1")}, args: []string{"destroy", "--auto-approve"}, agent: true},
 	}
@@ -187,27 +204,32 @@ func TestCrash(t *testing.T) {
 // middle of each write.
 func (r *crashRig) killedAtBoundaries() {
 	var cases []crash
-	for _, s := range r.scenarios {
-		for _, m := range r.moments(s) {
-			cases = append(cases, crash{scenario: s, group: s.name + r.where() + ": killed", name: m.String(), disturb: r.killAt(m, crashtest.Kill)})
-			if strings.HasPrefix(m.kind, "before") && strings.Contains(m.kind, "write") {
-				cases = append(cases, crash{scenario: s, group: s.name + r.where() + ": killed", name: "torn " + m.String(), disturb: r.killAt(m, crashtest.Tear)})
-			}
+	met, n := map[string]bool{}, 0
+	add := func(s scenario, m moment, how string, act crashtest.Action) {
+		n++
+		if *crashFull || !met[how+m.kind] || n%r.thin == 0 { // every kind somewhere
+			cases = append(cases, crash{scenario: s, group: s.name + r.where() + ": killed", name: how + m.String(), disturb: r.killAt(m, act)})
+			met[how+m.kind] = true
 		}
 	}
-	if !*crashFull {
-		cases = every(cases, r.thin)
+	for _, s := range r.scenarios {
+		for _, m := range r.moments(s) {
+			add(s, m, "", crashtest.Kill)
+			if strings.HasPrefix(m.kind, "before") && strings.Contains(m.kind, "write") {
+				add(s, m, "torn ", crashtest.Tear)
+			}
+		}
 	}
 	r.each(runtime.NumCPU(), cases)
 }
 
 // killedAtRandom kills the program at random moments, in a vendor that answers at once and in one that takes a while.
 func (r *crashRig) killedAtRandom() {
-	count := 60 / r.thin
+	count := 80 / r.thin
 	if *crashFull {
 		count = 1000
 	}
-	ss := r.scenarios
+	ss := r.variable()
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var cases []crash
 	for i := range count {
@@ -218,9 +240,22 @@ func (r *crashRig) killedAtRandom() {
 			c.options, within = `{"latency":{"create":"4ms","delete":"4ms","update":"4ms","list":"1ms"}}`, within+40*time.Millisecond
 		}
 		c.disturb = killAfter(time.Duration(rnd.Int64N(int64(within))))
+		if i%5 == 4 {
+			c.group, c.disturb = s.name+r.where()+": killed twice", twice(c.disturb, killAfter(time.Duration(rnd.Int64N(int64(within)))))
+		}
 		cases = append(cases, c)
 	}
 	r.each(runtime.NumCPU(), cases)
+}
+
+// twice disturbs a run, and then the run that was to mend it.
+func twice(first, second disturbance) disturbance {
+	return func(s *crashtest.Site, args []string) (crashtest.Outcome, bool, error) {
+		if _, _, err := first(s, args); err != nil {
+			return crashtest.Outcome{}, false, err
+		}
+		return second(s, args)
+	}
 }
 
 // killAfter kills the program after some time.
@@ -235,7 +270,7 @@ func killAfter(d time.Duration) disturbance {
 // it had done all.
 func (r *crashRig) faults() {
 	var quick, slow []crash
-	for _, s := range r.scenarios {
+	for _, s := range r.variable() {
 		n := r.calls(s)
 		for i := 1; i <= n; i++ {
 			for _, k := range providers.Kinds() {
@@ -256,10 +291,7 @@ func (r *crashRig) faults() {
 	if !*crashFull {
 		quick, slow = every(quick, 17), nil
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() { r.each(64, slow) }) // they wait most of the time
-	r.each(2*runtime.NumCPU(), quick)
-	wg.Wait()
+	r.both(quick, 2*runtime.NumCPU(), slow)
 }
 
 func every(cs []crash, n int) (some []crash) {
@@ -301,17 +333,17 @@ func (r *crashRig) calls(s scenario) int {
 
 // throttled throttles three calls of ten, and kills some of the runs too.
 func (r *crashRig) throttled() {
-	count := 2
+	count := 1
 	if *crashFull {
 		count = 30
 	}
 	rnd := rand.New(rand.NewPCG(3, 4))
 	var cases []crash
-	for _, s := range r.scenarios {
+	for _, s := range r.variable() {
 		ms := r.moments(s)
 		for i := range count {
 			c := crash{scenario: s, group: s.name + ": 30 % throttled", name: fmt.Sprint("seed ", i), options: throttledOptions(rnd), disturb: plainly}
-			if i%2 == 1 {
+			if i%2 == 0 {
 				c.disturb = r.killAt(ms[rnd.IntN(len(ms))], crashtest.Kill)
 			}
 			cases = append(cases, c)
@@ -338,18 +370,31 @@ func throttledOptions(rnd *rand.Rand) string {
 
 // lag kills the program where the vendor's lists are late.
 func (r *crashRig) lag() {
-	var cases []crash
-	for _, s := range r.scenarios {
+	var quick, slow []crash
+	for _, s := range r.variable() {
 		for k, m := range r.moments(s) {
 			lag := []string{"200ms", "1s", "3s"}[k%3]
-			if *crashFull && k%20 == 19 {
+			if *crashFull && k%100 == 50 {
 				lag = "60s"
 			}
-			if *crashFull || k%5 == 0 {
-				cases = append(cases, crash{scenario: s, group: s.name + ": reads lag", name: lag + ", killed " + m.String(),
-					options: fmt.Sprintf(`{"lag":%q}`, lag), disturb: r.killAt(m, crashtest.Kill)})
+			if !*crashFull && k%9 != 0 {
+				continue
+			}
+			c := crash{scenario: s, group: s.name + ": reads lag", name: lag + ", killed " + m.String(), options: fmt.Sprintf(`{"lag":%q}`, lag), disturb: r.killAt(m, crashtest.Kill)}
+			if lag == "60s" {
+				slow = append(slow, c)
+			} else {
+				quick = append(quick, c)
 			}
 		}
 	}
-	r.each(16, cases)
+	r.both(quick, 16, slow)
+}
+
+// both runs quick cases on so many goroutines and slow ones, which wait most of the time, beside them.
+func (r *crashRig) both(quick []crash, width int, slow []crash) {
+	var wg sync.WaitGroup
+	wg.Go(func() { r.each(64, slow) })
+	r.each(width, quick)
+	wg.Wait()
 }

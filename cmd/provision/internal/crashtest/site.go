@@ -104,7 +104,7 @@ func (s *Site) command(args []string) (*exec.Cmd, *os.File, error) {
 	return cmd, out, nil
 }
 
-// Run runs the program to its end, for at most a minute and a half.
+// Run runs the program to its end, for at most five minutes.
 func (s *Site) Run(args ...string) (Outcome, error) {
 	return s.run(args, func(*os.Process) {})
 }
@@ -156,7 +156,7 @@ func (s *Site) run(args []string, during func(*os.Process)) (Outcome, error) {
 	if err := cmd.Start(); err != nil {
 		return Outcome{}, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
 	during(cmd.Process)
