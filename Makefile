@@ -30,7 +30,7 @@ e2e: build ## the real thing: machines, SSH, Kubernetes, here
 	$(GO) test -tags e2e -count=1 -timeout 30m -v -run E2E ./cmd/provision
 	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout
 crash: ## kill the command at every boundary and at 1,000 random moments; see that it goes on
-	$(GO) test -count=1 -timeout 30m -v -run Crash ./cmd/provision -crash.full
+	$(GO) test -count=1 -timeout 90m -v -run Crash ./cmd/provision -crash.full
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 notices: setup ## write docs/third-party-notices.md anew
