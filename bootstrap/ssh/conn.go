@@ -111,7 +111,8 @@ func (c *conn) session(ctx context.Context) (s *gossh.Session, release func(), e
 	case <-c.done:
 		return nil, nil, c.lost()
 	}
-	release = sync.OnceFunc(func() { <-c.slots })
+	// Not the result's own variable: that is nil when the goroutine below comes to it.
+	free := sync.OnceFunc(func() { <-c.slots })
 	type opened struct {
 		s   *gossh.Session
 		err error
@@ -124,16 +125,16 @@ func (c *conn) session(ctx context.Context) (s *gossh.Session, release func(), e
 	select {
 	case o := <-ch:
 		if o.err != nil {
-			release()
+			free()
 			return nil, nil, o.err
 		}
-		return o.s, release, nil
+		return o.s, free, nil
 	case <-ctx.Done():
 		go func() {
 			if o := <-ch; o.err == nil {
 				o.s.Close()
 			}
-			release()
+			free()
 		}()
 		return nil, nil, ctx.Err()
 	}

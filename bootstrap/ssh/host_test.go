@@ -205,6 +205,28 @@ func TestRunContext(t *testing.T) {
 	})
 }
 
+// TestRunGivenUp gives commands up while their sessions are being opened: the sessions are closed when they come.
+func TestRunGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sshtest.New(sshtest.Options{Latency: 200 * time.Millisecond})
+		h := dial(t, options(t, s))
+		for range 20 { // more than may be open at once
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			if _, err := h.Run(ctx, ssh.Command{Line: "x"}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("got %v", err)
+			}
+			cancel()
+			time.Sleep(5 * time.Second)
+		}
+		if _, err := h.Run(context.Background(), ssh.Command{Line: "x"}); err != nil {
+			t.Error(err)
+		}
+		h.Close()
+		s.Close()
+		synctest.Wait()
+	})
+}
+
 // TestFrozen shows that a machine that hangs is noticed, and that a later command connects anew.
 func TestFrozen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
