@@ -208,7 +208,7 @@ func TestRunContext(t *testing.T) {
 // TestRunGivenUp gives commands up while their sessions are being opened: the sessions are closed when they come.
 func TestRunGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := sshtest.New(sshtest.Options{Latency: 200 * time.Millisecond})
+		s := sshtest.New(sshtest.Options{Latency: 200 * time.Millisecond, Answer: func(*sshtest.Exec) int { return 0 }})
 		h := dial(t, options(t, s))
 		for range 20 { // more than may be open at once
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
