@@ -19,7 +19,8 @@ const (
 func BalancerSpec(c *config.Cluster, uid string, network providers.ID, machines map[string]providers.Machine) providers.LoadBalancerSpec {
 	s := providers.LoadBalancerSpec{
 		Owner: providers.Owner(c.Name), Name: BalancerName, Network: network, Sources: c.Network.APIFrom, Tags: tags(uid),
-		Ports: []providers.BalancerPort{{Name: "api", Protocol: "tcp", Port: APIPort, TargetPort: APIPort}},
+		// An API server that only listens, or whose etcd has no quorum, answers wrongly or not at all.
+		Ports: []providers.BalancerPort{{Name: "api", Protocol: "tcp", Port: APIPort, TargetPort: APIPort, HealthPath: "/readyz"}},
 	}
 	for _, name := range ControlPlaneNames(c) {
 		if m, ok := machines[name]; ok && m.ID != "" {
@@ -99,9 +100,9 @@ func (d *differ) balancerFields(have providers.LoadBalancer) []Field {
 		fs = append(fs, Field{"sources", f, t})
 	}
 	if !slices.EqualFunc(have.Ports, want.Ports, func(a, b providers.BalancerPort) bool {
-		return a.Port == b.Port && a.TargetPort == b.TargetPort && a.Protocol == b.Protocol
+		return a.Port == b.Port && a.TargetPort == b.TargetPort && a.Protocol == b.Protocol && a.HealthPath == b.HealthPath
 	}) {
-		fs = append(fs, Field{"ports", "others", "tcp 6443"})
+		fs = append(fs, Field{"ports", "others", "tcp 6443, healthy by /readyz"})
 	}
 	return append(fs, tagFields(want.Tags, have.Tags)...)
 }
