@@ -42,7 +42,7 @@ type Server struct {
 // Servers starts moto, Azurite and fake-gcs-server, sets the environment so that buckets of each are opened with the right
 // credentials by this process and those that it starts, and stops exactly the processes it started when the test ends. A
 // program that is missing fails the test: `.ci/setup tests` installs it.
-func Servers(t *testing.T) []*Server {
+func Servers(t testing.TB) []*Server {
 	t.Helper()
 	// Nothing asks the network where it runs, and no file of the person who runs the test is read.
 	for name, value := range map[string]string{
@@ -141,7 +141,7 @@ func (s *Server) Vanishing(t testing.TB) (url string, vanish func()) {
 	}
 }
 
-func startMoto(t *testing.T) *Server {
+func startMoto(t testing.TB) *Server {
 	path, err := exec.LookPath("moto_server")
 	if err != nil {
 		t.Fatalf("moto_server is missing, run `.ci/setup tests` (or: pip install 'moto[server]'): %v", err)
@@ -159,7 +159,7 @@ func startMoto(t *testing.T) *Server {
 	return s
 }
 
-func startAzurite(t *testing.T) *Server {
+func startAzurite(t testing.TB) *Server {
 	path := filepath.Join(root(t), ".cache/azurite/node_modules/.bin/azurite-blob")
 	if _, err := os.Stat(path); err != nil {
 		t.Fatalf("Azurite is missing, run `.ci/setup tests`: %v", err)
@@ -198,7 +198,7 @@ func startAzurite(t *testing.T) *Server {
 	return s
 }
 
-func startFakeGCS(t *testing.T) *Server {
+func startFakeGCS(t testing.TB) *Server {
 	folder := filepath.Join(root(t), "cmd/provision/internal/state/bucket/buckettest/fakegcs")
 	path := filepath.Join(root(t), ".cache/fake-gcs-server") // go build leaves it alone while it is up to date
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "github.com/fsouza/fake-gcs-server")
@@ -242,7 +242,7 @@ func ask(method, url, body string) error {
 }
 
 // start starts a server on a free port and waits until it answers. Another process may take the port first: then it tries once more.
-func start(t *testing.T, command func(port string) *exec.Cmd) (url string) {
+func start(t testing.TB, command func(port string) *exec.Cmd) (url string) {
 	t.Helper()
 	var said string
 	for range 3 {
@@ -264,7 +264,7 @@ func start(t *testing.T, command func(port string) *exec.Cmd) (url string) {
 }
 
 // run starts one process, to be killed with all of its own at the test's end, and tells what it said if it does not answer.
-func run(t *testing.T, c *exec.Cmd, url string) string {
+func run(t testing.TB, c *exec.Cmd, url string) string {
 	t.Helper()
 	var out output
 	c.Stdout, c.Stderr = &out, &out
@@ -321,7 +321,7 @@ func (o *output) String() string {
 }
 
 // root is this repository's top folder, found from where the test runs.
-func root(t *testing.T) string {
+func root(t testing.TB) string {
 	t.Helper()
 	folder, err := os.Getwd()
 	if err != nil {
