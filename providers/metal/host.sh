@@ -1,9 +1,9 @@
 # What provider metal does on a host, as root: POSIX sh with the tools that coreutils and busybox both have.
-# Arguments: the user who logs in, one of the functions below, its arguments.
+# Arguments: the user who logs in, a word that no other run has, one of the functions below, its arguments.
 set -eu
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin"
 umask 022
-user=$1
+user=$1 word=$2
 top=/var/lib/provision-metal
 begin='# provision-metal begin' end='# provision-metal end'
 
@@ -95,7 +95,7 @@ file() {
 
 # new PATH TEXT makes a file unless it is there, in one step; it writes "won", or what is there.
 new() {
-	t=${1%/*}/.new.$$
+	t=${1%/*}/.new.$word
 	for _ in 1 2 3; do # somebody may remove the folder when it is empty
 		mkdir -p "${1%/*}" && printf '%s\n' "$2" 2>/dev/null >"$t" && break
 	done
@@ -108,7 +108,7 @@ new() {
 # put PATH TEXT makes a file or replaces it.
 put() {
 	mkdir -p "${1%/*}"
-	t=${1%/*}/.new.$$
+	t=${1%/*}/.new.$word
 	printf '%s\n' "$2" >"$t"
 	mv -f "$t" "$1"
 }
@@ -277,6 +277,6 @@ free() {
 	echo done
 }
 
-do=$2
-shift 2
+do=$3
+shift 3
 $do "$@"

@@ -3,6 +3,7 @@ package metal
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -260,7 +261,7 @@ func (p *Provider) run(ctx context.Context, h *Host, args ...string) (string, er
 		return "", err
 	}
 	defer done()
-	words := append([]string{"sh", "-c", hostScript, "metal-" + args[0], h.user()}, args...)
+	words := append([]string{"sh", "-c", hostScript, "metal-" + args[0], h.user(), rand.Text()}, args...)
 	res, err := conn.Run(ctx, ssh.Command{Line: ssh.Quote(words...)})
 	var lost *ssh.LostError
 	if errors.As(err, &lost) {
