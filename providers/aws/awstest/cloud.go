@@ -1,0 +1,165 @@
+// Package awstest is what tests of package aws stand on: moto, a server that others wrote and that keeps the state of
+// EC2, Elastic Load Balancing, IAM and STS, and in front of it a proxy of ours that does what AWS does and moto does not.
+//
+// The proxy logs every request; replays client tokens and refuses changed input; splits lists into pages; does not find
+// what was just made, for a while; lets instances, balancers and NAT gateways take their time; throttles by AWS's documented
+// buckets; runs out of capacity; cuts the connection before or after the effect of a request; and refuses deletes out of
+// order by a table written from AWS's documentation.
+package awstest
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Options say how unlike moto the cloud is. The zero value is moto with client tokens, orderly deletes and one name for one
+// balancer.
+type Options struct {
+	Page     int  // most things in one answer of a list; 0: all
+	Late     int  // answers in which a thing that was made just now is missing
+	Slow     int  // answers in which a machine, balancer or NAT gateway is still on its way to its new state
+	Throttle bool // AWS's documented buckets
+}
+
+// A Cloud is AWS, as far as tests need it, at URL. Its methods are safe for concurrent use.
+type Cloud struct {
+	URL string // of the proxy: the endpoint for clients
+
+	moto    string // URL of what is behind it
+	command *exec.Cmd
+	exited  chan struct{}
+	folder  string
+	server  *httptest.Server
+	client  *http.Client
+
+	mu      sync.Mutex
+	options Options
+	log     []Request
+	cut     *cut
+	faults  map[string]*fault // by action
+	tokens  map[string]*token // by action and client token
+	hidden  map[string]int    // by ID: answers it is missing in
+	states  map[string]state  // by ID: what is still shown of its state
+	rates   map[string]*bucket
+	console func(instance string) string
+	now     func() time.Time
+}
+
+//go:embed amis.json
+var images []byte
+
+// New starts a cloud. Close ends it. The program moto_server (pip install 'moto[server]') must be on PATH.
+func New(ctx context.Context, o Options) (*Cloud, error) {
+	path, err := exec.LookPath("moto_server")
+	if err != nil {
+		return nil, fmt.Errorf("the tests of package aws need moto (pip install 'moto[server]'): %w", err)
+	}
+	c := &Cloud{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}, now: time.Now}
+	c.forget(o)
+	if c.folder, err = os.MkdirTemp("", "awstest"); err != nil {
+		return nil, err
+	}
+	for range 3 { // somebody else may take the port meanwhile
+		if err = c.start(ctx, path); err == nil {
+			c.server = httptest.NewServer(http.HandlerFunc(c.serve))
+			c.URL = c.server.URL
+			return c, nil
+		}
+	}
+	return nil, errors.Join(err, os.RemoveAll(c.folder))
+}
+
+// forget makes the proxy as it was at first.
+func (c *Cloud) forget(o Options) {
+	c.options, c.log, c.cut = o, nil, nil
+	c.faults, c.tokens, c.hidden, c.states = map[string]*fault{}, map[string]*token{}, map[string]int{}, map[string]state{}
+	c.rates = buckets()
+	c.console = Console
+}
+
+// start starts moto and waits until it answers.
+func (c *Cloud) start(ctx context.Context, path string) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	amis := filepath.Join(c.folder, "amis.json")
+	if err := os.WriteFile(amis, images, 0o600); err != nil {
+		return err
+	}
+	c.command = exec.Command(path, "-H", "127.0.0.1", "-p", port)
+	c.command.Env = append(os.Environ(), "MOTO_AMIS_PATH="+amis, "MOTO_ENABLE_AMI_VALIDATION=1", "MOTO_ENABLE_KEYPAIR_VALIDATION=1",
+		"MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION=1")
+	c.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a wrapper that it may start is ended with it
+	var said bytes.Buffer
+	c.command.Stderr = &said
+	if err := c.command.Start(); err != nil {
+		return err
+	}
+	c.exited, c.moto = make(chan struct{}), "http://127.0.0.1:"+port
+	go func() { _ = c.command.Wait(); close(c.exited) }()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		if resp, err := c.client.Get(c.moto + "/moto-api/data.json"); err == nil {
+			resp.Body.Close()
+			return nil
+		}
+		select {
+		case <-c.exited:
+			return fmt.Errorf("moto_server ended: %s", said.Bytes())
+		case <-ctx.Done():
+			c.stop()
+			return fmt.Errorf("moto_server does not answer: %w", ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// stop ends moto: that very process and what it started.
+func (c *Cloud) stop() {
+	_ = syscall.Kill(-c.command.Process.Pid, syscall.SIGKILL)
+	<-c.exited
+}
+
+// Close ends the cloud.
+func (c *Cloud) Close() error {
+	c.server.CloseClientConnections()
+	c.server.Close()
+	c.stop()
+	return os.RemoveAll(c.folder)
+}
+
+// Reset empties the cloud and makes it one with other options.
+func (c *Cloud) Reset(o Options) error {
+	c.mu.Lock()
+	c.forget(o)
+	c.mu.Unlock()
+	resp, err := c.client.Post(c.moto+"/moto-api/reset", "", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err = io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("moto-api/reset: %s", resp.Status)
+	}
+	return err
+}
+
+// Behind is the URL of moto itself, for a reader that shall see what is there and nothing of what the proxy does.
+func (c *Cloud) Behind() string { return c.moto }

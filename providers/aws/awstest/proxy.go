@@ -1,0 +1,233 @@
+package awstest
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// A Request is what was asked of the cloud.
+type Request struct {
+	Service  string // "ec2", "elasticloadbalancing", "iam", "sts"
+	Action   string
+	Form     url.Values
+	Mutating bool
+	Status   int    // 0: the connection was cut
+	Code     string // AWS's error code; empty if there was none
+}
+
+// reads says whether the action changes nothing.
+func reads(action string) bool {
+	return slices.ContainsFunc([]string{"Describe", "Get", "List"}, func(s string) bool { return strings.HasPrefix(action, s) })
+}
+
+// Requests returns what was asked since the start, the last Reset or Forget.
+func (c *Cloud) Requests() []Request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.log)
+}
+
+// Forget empties the log.
+func (c *Cloud) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.log = nil
+}
+
+// Writes returns how many mutating requests were answered with success.
+func (c *Cloud) Writes() int {
+	n := 0
+	for _, r := range c.Requests() {
+		if r.Mutating && r.Status == http.StatusOK {
+			n++
+		}
+	}
+	return n
+}
+
+// A cut is a place where the connection ends.
+type cut struct {
+	at, next int
+	reads    bool // requests that change nothing are places too
+	struck   bool
+}
+
+// Cut makes the cloud unreachable from the n-th place on, counted from 0: before the first mutating request, after its effect
+// but before its answer, before the second, and so on; with every, requests that read are places too. heal makes it
+// reachable again and says whether there were so many places.
+func (c *Cloud) Cut(n int, every bool) (heal func() (reached bool)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := &cut{at: n, reads: every}
+	c.cut = k
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.cut == k {
+			c.cut = nil
+		}
+		return k.struck
+	}
+}
+
+// place passes one place, which the request is about to take, and says whether the connection ends there.
+func (c *Cloud) place(r *Request) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.cut
+	if k == nil {
+		return false
+	}
+	if !k.struck && (r.Mutating || k.reads) {
+		k.struck = k.next == k.at
+		k.next++
+	}
+	return k.struck
+}
+
+// serve answers one request.
+func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return
+	}
+	form, _ := url.ParseQuery(string(body))
+	r := &Request{Service: service(req.Header.Get("Authorization")), Action: form.Get("Action"), Form: form}
+	r.Mutating = !reads(r.Action)
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.log = append(c.log, *r)
+	}()
+	if c.place(r) {
+		hang(w)
+		return
+	}
+	a := c.answer(req, r)
+	if c.place(r) {
+		hang(w)
+		return
+	}
+	r.Status, r.Code = a.status, a.code
+	if a.kind == "" {
+		a.kind = "text/xml;charset=UTF-8"
+	}
+	w.Header().Set("Content-Type", a.kind)
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body)
+}
+
+// service takes the service out of the scope of a signature: …Credential=AKIA…/20261123/eu-west-1/ec2/aws4_request, …
+func service(authorization string) string {
+	_, scope, _ := strings.Cut(authorization, "Credential=")
+	if parts := strings.Split(scope, "/"); len(parts) > 3 {
+		return parts[3]
+	}
+	return ""
+}
+
+// hang ends the connection without an answer.
+func hang(w http.ResponseWriter) {
+	if h, ok := w.(http.Hijacker); ok {
+		if conn, _, err := h.Hijack(); err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// An answer is what the client gets.
+type answer struct {
+	status int
+	code   string
+	kind   string
+	body   []byte
+}
+
+// refusal is an error as AWS words it.
+func (c *Cloud) refusal(r *Request, status int, code, message string) answer {
+	id := fmt.Sprintf("%08x-awstest", len(c.Requests()))
+	var body string
+	if r.Service == "ec2" {
+		body = fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>%s</RequestID></Response>", code, escape(message), id)
+	} else {
+		body = fmt.Sprintf("<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>", code, escape(message), id)
+	}
+	return answer{status: status, code: code, body: []byte(body)}
+}
+
+// answer is what AWS would say.
+func (c *Cloud) answer(req *http.Request, r *Request) answer {
+	if a, ok := c.throttled(r); ok {
+		return a
+	}
+	if a, ok := c.faulty(r); ok {
+		return a
+	}
+	if a, ok := c.premature(r); ok {
+		return a
+	}
+	if a, ok := c.disorderly(req, r); ok {
+		return a
+	}
+	if key := tokenOf(r); key != "" {
+		return c.once(key, r, func() answer { return c.ask(req, r) })
+	}
+	return c.ask(req, r)
+}
+
+// ask asks moto and makes its answer AWS's.
+func (c *Cloud) ask(req *http.Request, r *Request) answer {
+	if r.Action == "GetConsoleOutput" {
+		return c.consoleOutput(r)
+	}
+	page := c.paged(r)
+	a := c.forward(req, r.Form)
+	if a.code != "" || a.status != http.StatusOK {
+		return a
+	}
+	tree, err := parse(a.body)
+	if err != nil {
+		return a
+	}
+	c.note(r, tree)
+	c.dress(r, tree)
+	page(tree)
+	a.body = tree.bytes()
+	return a
+}
+
+// forward sends the request on, and says what moto answered. The signature no longer fits; moto does not look at it.
+func (c *Cloud) forward(req *http.Request, form url.Values) answer {
+	out, err := http.NewRequestWithContext(req.Context(), req.Method, c.moto+req.URL.RequestURI(), strings.NewReader(form.Encode()))
+	if err != nil {
+		return answer{status: http.StatusInternalServerError, code: "InternalError"}
+	}
+	for k, v := range req.Header {
+		if k != "Content-Length" && k != "Accept-Encoding" {
+			out.Header[k] = v
+		}
+	}
+	resp, err := c.client.Do(out)
+	if err != nil {
+		return answer{status: http.StatusInternalServerError, code: "InternalError", body: []byte(err.Error())}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return answer{status: http.StatusInternalServerError, code: "InternalError", body: []byte(err.Error())}
+	}
+	a := answer{status: resp.StatusCode, kind: resp.Header.Get("Content-Type"), body: body}
+	if resp.StatusCode != http.StatusOK {
+		a.code = "moto " + resp.Status
+		if _, after, ok := bytes.Cut(body, []byte("<Code>")); ok {
+			code, _, _ := bytes.Cut(after, []byte("</Code>"))
+			a.code = string(code)
+		}
+	}
+	return a
+}
