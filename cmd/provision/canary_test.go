@@ -256,14 +256,15 @@ func (w *procWatch) end(c canaries, word string) (found []string, seen int) {
 	return found, seen
 }
 
-// canaryCluster has a secret where a vendor's token would be.
+// canaryCluster has a secret where a vendor's token would be. It wants the provider's name and what else its block has.
 const canaryCluster = `
 variable "workers" { default = 2 }
 variable "token" {
   sensitive = true
 }
 variable "latency" { default = "20ms" }
-provider "fake" {
+provider %q {
+  %s
   path    = "w/vendor.db"
   options = "{\"latency\":{\"create\":\"${var.latency}\",\"delete\":\"20ms\"},\"faults\":[{\"name\":\"${var.token}\",\"error\":\"denied\"}]}"
 }
@@ -282,7 +283,8 @@ cluster "demo" {
 // newCanarySite is a site whose user has an age identity and a file with a secret variable. Both are noted.
 func newCanarySite(t *testing.T, program, cluster string) (*crashtest.Site, canaries) {
 	t.Helper()
-	site, err := crashtest.NewSite(t.TempDir(), program, cluster)
+	dir := t.TempDir()
+	site, err := crashtest.NewSite(dir, program, cluster)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,10 +334,24 @@ func TestCanaryIsFoundWhereItIs(t *testing.T) {
 	}
 }
 
-// TestCanary lets a cluster be planned, made, scaled and destroyed, with failures between, and looks for its secrets in all
-// that this leaves and shows.
+// TestCanary lets a cluster live, on a vendor that is built in and on one that is a plug-in.
 func TestCanary(t *testing.T) {
-	site, c := newCanarySite(t, buildProgram(t, t.TempDir()), canaryCluster)
+	program := buildProgram(t, t.TempDir())
+	t.Run("built in", func(t *testing.T) {
+		site, c := newCanarySite(t, program, fmt.Sprintf(canaryCluster, "fake", ""))
+		canaryLife(t, site, c)
+	})
+	t.Run("plug-in", func(t *testing.T) {
+		pin, env := fakePlugin(t)
+		site, c := newCanarySite(t, program, fmt.Sprintf(canaryCluster, "fakeplug", pin))
+		site.Env = env
+		canaryLife(t, site, c)
+	})
+}
+
+// canaryLife lets a cluster be planned, made, scaled and destroyed, with failures between, and looks for its secrets in all
+// that this leaves and shows.
+func canaryLife(t *testing.T, site *crashtest.Site, c canaries) {
 	vars := []string{"--var-file", "secret.vars"}
 	procs := watchProcesses()
 	said := ""
@@ -382,7 +398,7 @@ func TestCanary(t *testing.T) {
 
 // TestCanaryNoCore kills the command in the middle so that the system writes its memory to a file, if it may.
 func TestCanaryNoCore(t *testing.T) {
-	site, c := newCanarySite(t, buildProgram(t, t.TempDir()), canaryCluster)
+	site, c := newCanarySite(t, buildProgram(t, t.TempDir()), fmt.Sprintf(canaryCluster, "fake", ""))
 	if o, err := site.Run("apply", "--auto-approve", "--var-file", "secret.vars"); err != nil || !o.OK() {
 		t.Fatalf("%v %v", o, err)
 	}

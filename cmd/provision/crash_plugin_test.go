@@ -10,22 +10,29 @@ import (
 	"testing"
 )
 
-// pluggedIn is a vendor in a process of its own.
-func pluggedIn(t *testing.T, dir string) flavour {
+// fakePlugin builds the fake vendor as a plug-in and returns what its block has to have and the environment in which it is
+// found.
+func fakePlugin(t *testing.T) (pin string, env []string) {
 	t.Helper()
-	program := build(t, filepath.Join(dir, "plugins", "provision-provider-fakeplug"), "../../providers/remote/fakeplugin")
-	b, err := os.ReadFile(program)
+	folder := buildPlugin(t, "fakeplug", "../../providers/remote/fakeplugin")
+	b, err := os.ReadFile(filepath.Join(folder, "provision-provider-fakeplug"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return fmt.Sprintf("sha256 = \"%x\"", sha256.Sum256(b)), []string{"PROVISION_PLUGINS=" + folder}
+}
+
+// pluggedIn is a vendor in a process of its own.
+func pluggedIn(t *testing.T) flavour {
+	pin, env := fakePlugin(t)
 	cluster := fmt.Sprintf(`
 provider "fakeplug" {
+  %s
   path    = "w/vendor.db"
   options = var.options
-  sha256  = "%x"
 }
-`, sha256.Sum256(b)) + crashBody
-	return flavour{name: "plug-in", cluster: cluster, env: []string{"PROVISION_PLUGINS=" + filepath.Dir(program)}, sockets: true, stride: 1000, thin: 20}
+`, pin) + crashBody
+	return flavour{name: "plug-in", cluster: cluster, env: env, sockets: true, stride: 1000, thin: 20}
 }
 
 // TestCrashPlugin kills the program, and the plug-in that is its vendor, at every boundary: what each writes to files, and what

@@ -42,7 +42,7 @@ func (f flavour) where() string {
 }
 
 // builtIn is a vendor in the program itself.
-func builtIn(*testing.T, string) flavour { return flavour{cluster: crashCluster, stride: 10, thin: 8} }
+func builtIn(*testing.T) flavour { return flavour{cluster: crashCluster, stride: 10, thin: 8} }
 
 // A crashRig is the program, and where each scenario begins and ends.
 type crashRig struct {
@@ -60,14 +60,14 @@ type crashRig struct {
 	shown     atomic.Int64
 }
 
-func newCrashRig(t *testing.T, make func(t *testing.T, dir string) flavour) *crashRig {
+func newCrashRig(t *testing.T, reach func(t *testing.T) flavour) *crashRig {
 	t.Helper()
 	dir := t.TempDir()
 	if in, err := os.MkdirTemp("/dev/shm", "crash-"); err == nil { // what a kill leaves does not depend on the disk
 		dir = in
 		t.Cleanup(func() { os.RemoveAll(in) })
 	}
-	r := &crashRig{flavour: make(t, dir), t: t, dir: dir, program: buildProgram(t, dir), begins: map[string]*crashtest.Site{}, ends: map[string]crashtest.World{}, files: map[string][]string{}, took: map[string]time.Duration{}}
+	r := &crashRig{flavour: reach(t), t: t, dir: dir, program: buildProgram(t, dir), begins: map[string]*crashtest.Site{}, ends: map[string]crashtest.World{}, files: map[string][]string{}, took: map[string]time.Duration{}}
 	for _, s := range crashScenarios() {
 		if r.prepare(s) {
 			r.scenarios = append(r.scenarios, s)
@@ -82,15 +82,10 @@ func (r *crashRig) variable() []scenario {
 }
 
 // buildProgram builds the command as it is shipped.
-func buildProgram(t *testing.T, dir string) string {
+func buildProgram(t testing.TB, dir string) string {
 	t.Helper()
-	return build(t, filepath.Join(dir, "provision"), ".")
-}
-
-// build builds a program.
-func build(t testing.TB, program, from string) string {
-	t.Helper()
-	cmd := exec.Command("go", "build", "-trimpath", "-o", program, from)
+	program := filepath.Join(dir, "provision")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)

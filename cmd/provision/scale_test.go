@@ -80,8 +80,7 @@ func TestScale(t *testing.T) {
 
 // BenchmarkScale prints what docs/benchmarks.md has.
 func BenchmarkScale(b *testing.B) {
-	dir := b.TempDir()
-	program := build(b, dir+"/provision", ".")
+	program := buildProgram(b, b.TempDir())
 	for _, machines := range []int{5000, 10000} {
 		b.Run(fmt.Sprint(machines), func(b *testing.B) {
 			sums := map[string]measured{}
