@@ -45,7 +45,7 @@ type app struct {
 type flags struct {
 	vars               []string
 	varFiles           []string
-	stateDir           string
+	state              stateFlags
 	bundle             string
 	agent              string
 	json               bool
@@ -128,7 +128,7 @@ on a cloud, on bare metal over SSH, or on the machine at hand, with no internet 
 		return diag.Wrap(err, diag.BadFlags, "%s.", sentence(err.Error())).Next("See what it takes:", c.CommandPath()+" --help")
 	})
 	root.AddCommand(a.initCommand(), a.validateCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.statusCommand(),
-		a.doctorCommand(), a.hostsCommand(), a.powerCommand(), a.kubeconfigCommand(), a.kubectlCommand(), a.sshCommand(), a.logsCommand(), a.destroyCommand(), a.explainCommand(),
+		a.doctorCommand(), a.hostsCommand(), a.powerCommand(), a.kubeconfigCommand(), a.kubectlCommand(), a.sshCommand(), a.logsCommand(), a.destroyCommand(), a.stateCommand(), a.explainCommand(),
 		a.providersCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
@@ -154,7 +154,7 @@ func (a *app) command(use, short string, run func(ctx context.Context, c *cobra.
 	f := c.Flags()
 	f.StringArrayVar(&a.flags.vars, "var", nil, "value of a variable, as NAME=VALUE; may be repeated")
 	f.StringArrayVar(&a.flags.varFiles, "var-file", nil, "file with values of variables; may be repeated")
-	f.StringVar(&a.flags.stateDir, "state-dir", "", "folder of the cluster's state (default: ~/.local/state/provision/CLUSTER)")
+	a.stateFlags(c)
 	return c
 }
 
@@ -209,7 +209,12 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 	if err != nil {
 		return nil, err
 	}
-	st, err := state.Open(ctx, state.Options{Cluster: c.Name, Command: a.commandLine(), Folder: a.flags.stateDir, ReadOnly: readOnly, AnyMachine: !p.Caps().Local})
+	o, err := a.stateOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	o.ReadOnly, o.AnyMachine = readOnly, !p.Caps().Local
+	st, err := state.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
