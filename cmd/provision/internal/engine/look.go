@@ -22,12 +22,13 @@ func (e *Engine) look(ctx context.Context, wanted map[string]bool) error {
 	e.world.Known = m.known()
 	lag, begun, told := e.Provider.Caps().Lag, time.Now(), time.Time{}
 	for {
+		asked := time.Now() // a list shows what was there a lag before it was asked for, however long it takes
 		if err := e.list(ctx); err != nil {
 			return err
 		}
 		m.drop(&e.world)
-		what, until := m.behind(e.world, lag, time.Now(), wanted)
-		if what == "" || time.Since(begun) > lag {
+		what, until := m.behind(e.world, lag, asked, wanted)
+		if what == "" || asked.Sub(begun) > lag+slack {
 			break
 		}
 		if time.Since(told) > beat {

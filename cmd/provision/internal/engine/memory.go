@@ -93,6 +93,9 @@ func living[O providers.Identified](m *memory, all []O) []O {
 	return left
 }
 
+// slack is added to the vendor's lag: records have their time to the millisecond.
+const slack = 20 * time.Millisecond
+
 // behind says what the vendor's lists cannot show yet: what was made or changed so lately that they may miss it, and what
 // may have been made by a command that was cut off. wanted are the addresses that the coming plan makes anyway, so that
 // nothing needs to be known of them. until is when the last of it has to be seen. Empty if there is nothing to wait for.
@@ -101,9 +104,9 @@ func (m *memory) behind(w plan.World, lag time.Duration, now time.Time, wanted m
 		return "", until
 	}
 	note := func(address, why string, at time.Time) {
-		end := at.Add(lag)
+		end := at.Add(lag + slack)
 		if at.After(now) { // the clock of whoever wrote it is ahead
-			end = now.Add(lag)
+			end = now.Add(lag + slack)
 		}
 		if end.After(now) && end.After(until) {
 			what, until = fmt.Sprintf("%s, %s %v ago", address, why, max(0, now.Sub(at)).Round(time.Second)), end
