@@ -128,7 +128,7 @@ on a cloud, on bare metal over SSH, or on the machine at hand, with no internet 
 		return diag.Wrap(err, diag.BadFlags, "%s.", sentence(err.Error())).Next("See what it takes:", c.CommandPath()+" --help")
 	})
 	root.AddCommand(a.initCommand(), a.validateCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.statusCommand(),
-		a.doctorCommand(), a.hostsCommand(), a.powerCommand(), a.kubeconfigCommand(), a.kubectlCommand(), a.sshCommand(), a.logsCommand(), a.destroyCommand(), a.stateCommand(), a.explainCommand(),
+		a.doctorCommand(), a.hostsCommand(), a.powerCommand(), a.kubeconfigCommand(), a.kubectlCommand(), a.sshCommand(), a.logsCommand(), a.destroyCommand(), a.restoreCommand(), a.stateCommand(), a.explainCommand(),
 		a.providersCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }

@@ -23,7 +23,7 @@ goes on where it ended. PLAN is a file that "provision plan --out" made: it is e
 func (a *app) choiceFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringSliceVar(&a.flags.only, "only", nil, "change only these addresses and what they need: machine.workers[2], workers[2], 'workers[*]'")
-	f.StringSliceVar(&a.flags.replace, "replace", nil, "replace these machines, whatever they are like: machine.workers[2]")
+	f.StringSliceVar(&a.flags.replace, "replace", nil, "replace these machines, whatever they are like, one of a pool after another: machine.workers[2], 'control-plane[*]'")
 	f.StringSliceVar(&a.flags.accept, "accept", nil, "accept what is lost by the plan for good: data-loss")
 	f.StringSliceVar(&a.flags.forbid, "forbid", nil, "refuse a plan with these actions: create, update, restart, replace, delete")
 }

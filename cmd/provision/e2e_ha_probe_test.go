@@ -98,7 +98,7 @@ type probes []*probe
 func (r *haRig) probe() probes {
 	var ps probes
 	for _, w := range r.ways() {
-		c := r.client(w, time.Second, false)
+		c := r.client(w, 3*time.Second, false)
 		ps = append(ps, newProbe(w.name, func() error {
 			_, _, err := request(c, http.MethodGet, "https://api/api/v1/namespaces/default", "")
 			return err

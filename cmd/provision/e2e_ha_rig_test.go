@@ -228,7 +228,9 @@ func (r *haRig) client(w way, limit time.Duration, keep bool) *http.Client {
 	c := r.tls.Clone()
 	c.ServerName = host
 	return &http.Client{Timeout: limit, Transport: &http.Transport{
-		DialContext:     func(ctx context.Context, network, _ string) (net.Conn, error) { return r.dial(w.from)(ctx, network, w.address) },
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return r.dial(w.from)(ctx, network, w.address)
+		},
 		TLSClientConfig: c, DisableKeepAlives: !keep,
 	}}
 }

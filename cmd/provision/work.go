@@ -34,17 +34,9 @@ func (a *app) work(file, verb string) (work, error) {
 	if verb == "" {
 		verb = "apply"
 	}
-	w := work{verb: verb, file: file, only: a.flags.only, accept: a.flags.accept}
-	for _, r := range a.flags.replace {
-		if !strings.HasPrefix(r, "machine.") {
-			r = "machine." + r
-		}
-		w.replace = append(w.replace, r)
-	}
-	for _, s := range a.flags.accept {
-		if s != engine.DataLoss {
-			return work{}, diag.New(diag.BadFlags, "--accept takes %s; %q is not that.", engine.DataLoss, s)
-		}
+	w := work{verb: verb, file: file, only: a.flags.only, accept: a.flags.accept, replace: a.flags.replace}
+	if err := a.checkAccept(); err != nil {
+		return work{}, err
 	}
 	for _, k := range a.flags.keep {
 		switch k {

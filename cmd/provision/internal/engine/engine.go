@@ -30,7 +30,7 @@ type Options struct {
 	Width    int            // steps at once; 0 means 512
 	ReadOnly bool           // the state is not to be written: for plans, and for verbs that use a cluster
 	Keep     []plan.Kind    // what a destroy leaves
-	Replace  []string       // addresses of machines to replace, whatever they are like
+	Replace  []string       // patterns of the addresses of machines to replace, whatever they are like
 	Accept   []string       // what a person accepts to lose: DataLoss
 	Events   func(ui.Event) // gets the event stream; safe for concurrent use
 }
@@ -51,6 +51,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	downs    map[string]bool     // control-plane machines that are not to be asked now, by name
+	nodes    map[string]bool     // whether a machine is a node, where that has changed since the world was looked at, by name
 	apiHost  string              // the control-plane machine that served the API when it was asked last
 	hosts    map[string]ssh.Host // open connections, by machine name
 	world    plan.World
@@ -69,7 +70,7 @@ func New(o Options) *Engine {
 	if o.Events == nil {
 		o.Events = func(ui.Event) {}
 	}
-	e := &Engine{Options: o, downs: map[string]bool{}, hosts: map[string]ssh.Host{}, jumps: map[string]ssh.Host{}, outcomes: map[string]string{}, byName: map[string]providers.Machine{}, start: time.Now()}
+	e := &Engine{Options: o, downs: map[string]bool{}, nodes: map[string]bool{}, hosts: map[string]ssh.Host{}, jumps: map[string]ssh.Host{}, outcomes: map[string]string{}, byName: map[string]providers.Machine{}, start: time.Now()}
 	e.all = plan.Members(o.Cluster)
 	e.places = make(map[string]plan.Member, len(e.all))
 	for _, m := range e.all {

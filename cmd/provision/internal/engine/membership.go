@@ -15,6 +15,7 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/templates"
+	"golang.org/x/sync/errgroup"
 )
 
 // Names of the parts of a membership change, behind its address.
@@ -32,6 +33,7 @@ const endpointStep = "node endpoints"
 // may be dead, then new ones, then those that leave. It sets what nodes wait for that are to know the new members.
 func (b *builder) memberships() {
 	last := ""
+	many := len(b.p.OfKind(plan.Etcd)) > 1
 	for _, action := range []plan.Action{plan.Replace, plan.Update, plan.Create, plan.Delete} {
 		for _, c := range b.p.Changes {
 			if c.Kind != plan.Etcd || c.Action != action {
@@ -48,7 +50,9 @@ func (b *builder) memberships() {
 				continue
 			}
 			last = b.membership(c, last)
-			b.moved++
+			if b.moved++; many && c.Action == plan.Replace {
+				last = b.spread(c, last)
+			}
 		}
 	}
 	b.chain = some(last)
@@ -84,6 +88,21 @@ func (b *builder) membership(c plan.Change, last string) string {
 		return node
 	}
 	return c.Address
+}
+
+// spread adds the step that tells all who use the API where a machine of the control plane is now, before the next one goes:
+// else those who know only the old ones would be without any in the end.
+func (b *builder) spread(c plan.Change, last string) string {
+	address := endpointStep + " " + strings.TrimPrefix(c.Address, string(plan.Etcd)+".")
+	b.add(address, []string{last}, func(ctx context.Context) error {
+		if lb, ok := b.changes[plan.BalancerAddress]; ok && lb.Action == plan.Update {
+			if err := b.e.setBalancer(ctx, lb); err != nil {
+				return err
+			}
+		}
+		return b.e.spread(ctx, address)
+	})
+	return address
 }
 
 // drains is the step that moves a node's pods away before its machine is replaced, if there is one.
@@ -132,6 +151,9 @@ func (e *Engine) quorum(ctx context.Context, address string) (ssh.Host, template
 		w, err := e.askQuorum(ctx)
 		if err == nil {
 			return w.host, w.said, nil
+		}
+		if err := e.outvoted(w.said); err != nil {
+			return nil, w.said, err // no waiting helps
 		}
 		select {
 		case <-ctx.Done():
@@ -332,5 +354,45 @@ func (e *Engine) reconfigure(ctx context.Context, address string, m plan.Member)
 	if err != nil {
 		return err
 	}
+	t.JoinEtcd = true // whatever is there, or not: it founds nothing
 	return bootstrap.Run(ctx, t, bootstrap.Reconfigure(), e.report(address))
+}
+
+// spread gives the nodes that there are the addresses that the control plane has now. A node that cannot be told is told at
+// the end.
+func (e *Engine) spread(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
+	defer cancel()
+	var g errgroup.Group
+	g.SetLimit(e.Width)
+	for _, m := range e.members() {
+		if !e.isNode(m.Name) {
+			continue
+		}
+		g.Go(func() error {
+			if err := e.reconfigure(ctx, address, m); err != nil {
+				e.Events(ui.Event{Type: ui.Progress, Address: address, Text: fmt.Sprintf("%s is told later: %s", m.Name, firstLine(err))})
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// becomes notes that a machine is a node from now on, or no longer is one.
+func (e *Engine) becomes(name string, node bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.nodes[name] = node
+}
+
+// isNode says whether a machine is a node that runs.
+func (e *Engine) isNode(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now, ok := e.nodes[name]; ok {
+		return now
+	}
+	h := e.world.Hosts[name]
+	return h.Node != nil && h.Running
 }

@@ -163,6 +163,7 @@ func (e *Engine) join(ctx context.Context, c plan.Change, m plan.Member, token p
 	if err != nil {
 		return err
 	}
+	e.becomes(m.Name, true)
 	return bootstrap.Run(ctx, t, bootstrap.Join(), e.report(c.Address))
 }
 
@@ -243,6 +244,7 @@ func (e *Engine) endpoints(ctx context.Context) error {
 // leave moves a node's pods away and takes it out of the cluster. One that does not run has no pods to move: they are started
 // elsewhere when it is forgotten.
 func (e *Engine) leave(ctx context.Context, c plan.Change) error {
+	defer e.becomes(c.Name, false)
 	k, err := e.kube(ctx)
 	if err != nil {
 		return err

@@ -33,6 +33,9 @@ func (e *Engine) refuse(p *plan.Plan) error {
 		}
 	}
 	ds = append(ds, e.dangers(p)...)
+	if e.world.Etcd != nil {
+		ds = append(ds, diag.AsDiagnostics(e.outvoted(*e.world.Etcd))...)
+	}
 	if n, ok := e.network(plan.NetworkName); ok {
 		ds = append(ds, e.astray(n.CIDR)...)
 	}

@@ -202,9 +202,8 @@ func (e *Engine) checkVersion(p *bootstrap.Programs) error {
 // open reads which bundle and agent are at hand, and the secrets.
 func (e *Engine) open() (err error) {
 	e.want.UID, e.want.Nodes = e.State.UID(), !e.Provider.Caps().Simulated
-	e.want.Replace = map[string]bool{}
-	for _, a := range e.Options.Replace {
-		e.want.Replace[a] = true
+	if e.want.Replace, err = e.replaced(); err != nil {
+		return err
 	}
 	if e.secrets, err = loadSecrets(e.State); err != nil || !e.want.Nodes {
 		return err
@@ -223,6 +222,27 @@ func (e *Engine) open() (err error) {
 	}
 	e.want.Addons = addonHashes(e.manifests)
 	return nil
+}
+
+// replaced are the addresses of the machines that a person wants replaced. What names none is a mistake.
+func (e *Engine) replaced() (map[string]bool, error) {
+	in := map[string]bool{}
+	var known []string
+	for _, m := range e.members() {
+		known = append(known, m.Address(plan.Machine))
+	}
+	for _, pattern := range e.Options.Replace {
+		found := false
+		for _, a := range known {
+			if plan.Match(pattern, a) {
+				in[a], found = true, true
+			}
+		}
+		if !found {
+			return nil, diag.New(diag.UnknownAddress, "--replace %s: the file asks for no such machine.%s", pattern, diag.DidYouMean(pattern, known))
+		}
+	}
+	return in, nil
 }
 
 func (e *Engine) identity() (bundle, agent string, err error) {

@@ -90,6 +90,17 @@ func (p *Plan) With(actions ...Action) []Change {
 	return cs
 }
 
+// OfKind returns the changes of one kind.
+func (p *Plan) OfKind(k Kind) []Change {
+	var cs []Change
+	for _, c := range p.Changes {
+		if c.Kind == k {
+			cs = append(cs, c)
+		}
+	}
+	return cs
+}
+
 // Summary counts the changes in one line.
 func (p *Plan) Summary() string {
 	switch {
