@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -204,7 +205,7 @@ func (cs *chambers) open(attributes map[string]any) *Provider {
 	}
 	o.Through = cs
 	if o.Timeout == 0 {
-		o.Timeout = 500e6
+		o.Timeout = 3 * time.Second
 	}
 	p, err := New(o)
 	if err != nil {

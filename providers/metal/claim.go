@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"path"
 	"slices"
@@ -140,36 +139,59 @@ func (p *Provider) each(ctx context.Context, hosts []*Host, args ...string) erro
 	return errors.Join(g.Wait(), p.step(ctx))
 }
 
-// keepers returns the hosts that answer and keep the ledger of a network, after making it complete on as many as there
-// should be.
-func (p *Provider) keepers(ctx context.Context, v *view, n network) ([]*Host, error) {
-	var has, could []*Host
+// keepers returns the hosts that answer and keep the ledger of a network, and the network as it is then: where keepers do
+// not answer, others take their place, and who was one once has its copy taken away.
+func (p *Provider) keepers(ctx context.Context, v *view, n network) ([]*Host, network, error) {
+	var keep, more, former []*Host
 	for _, s := range v.sights {
 		switch {
 		case s.err != nil:
-		case slices.ContainsFunc(s.networks, func(o network) bool { return o.ID == n.ID }):
-			has = append(has, s.host)
-		case s.root:
-			could = append(could, s.host)
+		case slices.Contains(n.Keepers, s.host.Name) && s.has(n):
+			keep = append(keep, s.host)
+		case len(s.networks) > 0 && slices.ContainsFunc(s.networks, func(o network) bool { return o.key() == n.key() && o.ID == n.ID && o.Version < n.Version }):
+			former = append(former, s.host)
+		default:
+			more = append(more, s.host)
 		}
 	}
-	if missing := copies - len(has); missing > 0 && len(could) > 0 {
-		more := could[:min(missing, len(could))]
-		files := map[string]string{n.file(): text(n)}
-		for _, c := range v.claims(n.Owner) {
-			if c.Network == n.ID {
-				files[c.entry()] = c.text()
-			}
-		}
-		for _, f := range slices.Backward(slices.Sorted(maps.Keys(files))) { // the network's own last
-			if err := p.write(ctx, more, f, files[f]); err != nil {
-				return nil, err
-			}
-		}
-		has = append(has, more...)
+	if err := p.strike(ctx, former, ledger(n.Owner, n.Name)); err != nil {
+		return nil, n, err
 	}
-	slices.SortFunc(has, func(a, b *Host) int { return strings.Compare(a.Name, b.Name) })
-	return has, nil
+	more = append(more, former...)
+	if missing := copies - len(keep); missing > 0 && len(more) > 0 {
+		var err error
+		if keep, n, err = p.extend(ctx, v, n, keep, more[:min(missing, len(more))]); err != nil {
+			return nil, n, err
+		}
+	}
+	slices.SortFunc(keep, func(a, b *Host) int { return strings.Compare(a.Name, b.Name) })
+	return keep, n, nil
+}
+
+// extend makes more hosts keep the ledger of a network: first what it says, then that they are keepers.
+func (p *Provider) extend(ctx context.Context, v *view, n network, keep, more []*Host) ([]*Host, network, error) {
+	for _, e := range v.entries(n.Owner) {
+		if e.Network == n.ID {
+			if err := p.write(ctx, more, e.entry(), e.text()); err != nil {
+				return nil, n, err
+			}
+		}
+	}
+	for _, s := range v.sights {
+		for _, id := range s.released {
+			if k, ok := keyOf(id); ok && k.Owner == n.Owner {
+				if err := p.write(ctx, more, path.Join(ledger(n.Owner, n.Name), "released."+string(id)), string(id)); err != nil {
+					return nil, n, err
+				}
+			}
+		}
+	}
+	keep = append(slices.Clone(keep), more...)
+	n.Keepers, n.Version = nil, n.Version+1
+	for _, h := range keep {
+		n.Keepers = append(n.Keepers, h.Name)
+	}
+	return keep, n, p.write(ctx, keep, n.file(), text(n))
 }
 
 // names are the objects that calls of this process are working on.

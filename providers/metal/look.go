@@ -224,13 +224,9 @@ func (v *view) claims(o providers.Owner) map[providers.ID]sighted {
 		}
 	}
 	all := map[providers.ID]sighted{}
-	for _, s := range v.sights {
-		for i := range s.entries {
-			e := &s.entries[i]
-			at := v.of(e.Host)
-			if (o == "" || e.Owner == o) && !dead[e.ID] && (at == nil || at.err != nil) {
-				all[e.ID] = sighted{claim: e, host: e.Host, at: at}
-			}
+	for _, e := range v.entries(o) {
+		if at := v.of(e.Host); !dead[e.ID] && (at == nil || at.err != nil) {
+			all[e.ID] = sighted{claim: e, host: e.Host, at: at}
 		}
 	}
 	for _, s := range v.sights {
@@ -243,6 +239,30 @@ func (v *view) claims(o providers.Owner) map[providers.ID]sighted {
 		}
 	}
 	return all
+}
+
+// entries returns what the ledgers of the owner say of its machines, by the word of those who are their keepers now; with an
+// empty owner, of everybody's.
+func (v *view) entries(o providers.Owner) []*claim {
+	var all []*claim
+	for _, n := range v.networksOf(o) {
+		for _, s := range v.sights {
+			if !slices.Contains(n.Keepers, s.host.Name) {
+				continue
+			}
+			for i := range s.entries {
+				if e := &s.entries[i]; e.Network == n.ID {
+					all = append(all, e)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// has says whether the host has that very version of a network's record.
+func (s *sight) has(n network) bool {
+	return slices.ContainsFunc(s.networks, func(o network) bool { return o.ID == n.ID && o.Version == n.Version })
 }
 
 // A sighted is a claim and where it was found.
@@ -279,10 +299,30 @@ func (v *view) find(k providers.Key) *sighted {
 	return &found[0]
 }
 
-// known returns an error if hosts do not answer and nothing that does knows what of the owner is on them.
+// known returns an error if hosts do not answer and those that do cannot tell for sure what of the owner is on them: for that,
+// most keepers of each of its networks have to answer, not counting those that are gone for good.
 func (v *view) known(o providers.Owner) error {
 	silent := v.silent()
-	if len(silent) == 0 || len(v.networksOf(o)) > 0 {
+	if len(silent) == 0 {
+		return nil
+	}
+	networks := v.networksOf(o)
+	sure := len(networks) > 0
+	for _, n := range networks {
+		answer, all := 0, 0
+		for _, name := range n.Keepers {
+			s := v.of(name)
+			if s == nil || s.host.Gone {
+				continue
+			}
+			all++
+			if s.err == nil {
+				answer++
+			}
+		}
+		sure = sure && 2*answer > all
+	}
+	if sure {
 		return nil
 	}
 	var errs []error

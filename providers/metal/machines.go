@@ -114,16 +114,20 @@ func (m machines) round(ctx context.Context, spec providers.MachineSpec) (_ prov
 	if err != nil {
 		return providers.Machine{}, false, err
 	}
-	keepers, err := m.p.keepers(ctx, v, n)
+	c := v.find(spec.Key())
+	if c != nil && c.here && c.Complete && !c.Deleting {
+		return c.machine(), false, providers.Exists
+	}
+	if err := v.known(spec.Owner); err != nil {
+		return providers.Machine{}, false, err
+	}
+	keepers, n, err := m.p.keepers(ctx, v, n)
 	if err != nil {
 		return providers.Machine{}, false, err
 	}
-	c := v.find(spec.Key())
 	switch {
 	case c == nil:
 		return m.claim(ctx, v, n, keepers, spec)
-	case c.here && c.Complete && !c.Deleting:
-		return c.machine(), false, providers.Exists
 	case c.here && !c.Deleting && c.Type == spec.Type && c.Network == spec.Network:
 		o, err := m.finish(ctx, c.at, keepers, describe(*c.claim, spec, c.at), spec)
 		return o, false, err
@@ -166,13 +170,11 @@ func (m machines) claim(ctx context.Context, v *view, n network, keepers []*Host
 	return o, false, err
 }
 
-// entry returns the ledger's entry of a machine whose host answers and has no such claim: it was cut off before that.
+// entry returns the ledger's entry of a machine that was begun and cut off before its host was claimed; nil if there is none.
 func (v *view) entry(k providers.Key) *claim {
-	for _, s := range v.sights {
-		for i := range s.entries {
-			if e := &s.entries[i]; e.key() == k {
-				return e
-			}
+	for _, e := range v.entries(k.Owner) {
+		if e.key() == k && !v.dead(e.ID) {
+			return e
 		}
 	}
 	return nil
@@ -288,8 +290,8 @@ func (m machines) Update(ctx context.Context, id providers.ID, spec providers.Ma
 		return c.machine(), nil
 	}
 	if n, err := v.whole(c.Owner, c.Network); err == nil {
-		keepers, err := m.p.keepers(ctx, v, n)
-		if err := errors.Join(err, m.p.write(ctx, keepers, c.entry(), changed.text())); err != nil {
+		keepers, _, err := m.p.keepers(ctx, v, n)
+		if err := errors.Join(v.known(c.Owner), err, m.p.write(ctx, keepers, c.entry(), changed.text())); err != nil {
 			return providers.Machine{}, err
 		}
 	}

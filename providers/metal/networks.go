@@ -27,6 +27,7 @@ type network struct {
 	Allow    []providers.Rule  `json:"allow,omitempty"`
 	Tags     map[string]string `json:"tags,omitempty"`
 	Complete bool              `json:"complete"`
+	Keepers  []string          `json:"keepers"` // names of the hosts that keep this ledger
 	Version  int               `json:"version"` // of copies that differ, the highest is right
 }
 
@@ -133,6 +134,10 @@ func (w networks) make(ctx context.Context, v *view, n network) error {
 	hosts := v.first(copies)
 	if len(hosts) == 0 {
 		return fail(providers.Unavailable, "none of the inventory's hosts answers: %w", v.sights[0].err)
+	}
+	n.Keepers = nil
+	for _, h := range hosts {
+		n.Keepers = append(n.Keepers, h.Name)
 	}
 	out, err := w.p.change(ctx, hosts[0], "new", n.file(), text(n))
 	if err != nil {
@@ -256,8 +261,11 @@ func (w networks) Delete(ctx context.Context, id providers.ID) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := v.known(key.Owner); err != nil {
+		return err
+	}
 	if n, ok := v.network(key); !ok || n.ID != id {
-		return v.known(key.Owner)
+		return nil
 	}
 	for _, c := range v.claims(key.Owner) {
 		if c.Network == id {
@@ -303,13 +311,16 @@ func (w networks) Update(ctx context.Context, id providers.ID, spec providers.Ne
 	case spec.CIDR.IsValid() && spec.CIDR != n.CIDR:
 		return providers.Network{}, fail(providers.Invalid, "the range %s cannot be changed", n.CIDR)
 	}
+	if err := v.known(key.Owner); err != nil {
+		return providers.Network{}, err
+	}
 	spec.CIDR = n.CIDR
 	changed, err := w.describe(v, n, spec)
 	if err != nil || reflect.DeepEqual(changed.object(), n.object()) {
 		return n.object(), err
 	}
-	changed.Version++
-	keepers, err := w.p.keepers(ctx, v, n)
+	keepers, now, err := w.p.keepers(ctx, v, n)
+	changed.Keepers, changed.Version = now.Keepers, now.Version+1
 	if err := errors.Join(err, w.p.write(ctx, keepers, n.file(), text(changed))); err != nil {
 		return providers.Network{}, err
 	}

@@ -31,11 +31,11 @@ func (m machines) Delete(ctx context.Context, id providers.ID) (err error) {
 	if err != nil {
 		return err
 	}
-	if c, ok := v.claims(key.Owner)[id]; ok {
-		return m.remove(ctx, v, c)
-	}
 	if err := v.known(key.Owner); err != nil {
 		return err
+	}
+	if c, ok := v.claims(key.Owner)[id]; ok {
+		return m.remove(ctx, v, c)
 	}
 	for _, s := range v.sights { // what a Create left that was cut off before it claimed a host, or a Delete after
 		for i := range s.entries {
@@ -72,11 +72,18 @@ func (m machines) remove(ctx context.Context, v *view, c sighted) error {
 		return err
 	}
 	// The host still has its claim. Should it come back, the ledger knows better.
-	holders := v.holders(c.claim)
-	if err := m.p.write(ctx, holders, c.tombstone(), string(c.ID)); err != nil {
+	n, err := v.whole(c.Owner, c.Network)
+	if err != nil {
 		return err
 	}
-	return m.p.strike(ctx, holders, c.entry())
+	keepers, _, err := m.p.keepers(ctx, v, n)
+	if err != nil {
+		return err
+	}
+	if err := m.p.write(ctx, keepers, c.tombstone(), string(c.ID)); err != nil {
+		return err
+	}
+	return m.p.strike(ctx, keepers, c.entry())
 }
 
 // erase gives a host back as it was: the node, then name, keys and settings, and last the claim.

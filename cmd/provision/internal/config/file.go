@@ -24,6 +24,9 @@ const (
 // varsSuffix ends the names of files that hold values of variables: they are read only when somebody asks for them.
 const varsSuffix = ".vars.hcl"
 
+// inventorySuffix ends the names of files that hold more of a provider's block: only that block reads them.
+const inventorySuffix = ".inventory.hcl"
+
 // A file is one that has been parsed.
 type file struct {
 	name string
@@ -61,7 +64,7 @@ func (l *loader) folder(path string) []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if n := e.Name(); strings.HasSuffix(n, ".hcl") && !strings.HasSuffix(n, varsSuffix) && !strings.HasPrefix(n, ".") && !e.IsDir() {
+		if n := e.Name(); strings.HasSuffix(n, ".hcl") && !strings.HasSuffix(n, varsSuffix) && !strings.HasSuffix(n, inventorySuffix) && !strings.HasPrefix(n, ".") && !e.IsDir() {
 			names = append(names, filepath.Join(path, n))
 		}
 	}

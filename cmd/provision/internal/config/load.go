@@ -10,7 +10,8 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 )
 
-// Load reads a cluster from a file, or from all .hcl files of a folder but those that end in .vars.hcl. The cluster is nil
+// Load reads a cluster from a file, or from all .hcl files of a folder but those that end in .vars.hcl or
+// .inventory.hcl. The cluster is nil
 // if a diagnostic is an error; there may be warnings beside a cluster.
 func Load(path string, o Options) (*Cluster, diag.Diagnostics) {
 	l := &loader{sources: map[string][]byte{}, options: o}

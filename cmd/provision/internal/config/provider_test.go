@@ -111,3 +111,21 @@ func TestNestedBlocksRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestFolderWithInventory loads a folder: the inventory is no cluster.
+func TestFolderWithInventory(t *testing.T) {
+	_, dir, err := loadIn(t, map[string]string{
+		"cluster.hcl":         "provider \"metal\" {\n inventory = \"hosts.inventory.hcl\"\n}\n" + restOfCluster,
+		"hosts.inventory.hcl": "host \"a\" {\n address = \"10.0.0.1\"\n}\n",
+	}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ds := Load(dir, Options{})
+	if ds.HasErrors() {
+		t.Fatal(ds)
+	}
+	if hosts, _ := c.Provider.Attributes["host"].([]any); len(hosts) != 1 {
+		t.Errorf("the folder's cluster has hosts %v, want one", c.Provider.Attributes["host"])
+	}
+}
