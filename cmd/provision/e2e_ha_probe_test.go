@@ -94,10 +94,13 @@ func (p *probe) end() {
 // probes are those of all ways to the API, and of the demo's Service.
 type probes []*probe
 
-// probe begins to probe all ways to the API. A probe reads an object, which needs etcd's quorum.
-func (r *haRig) probe() probes {
+// probe begins to probe the ways to the API, all if none is named. A probe reads an object, which needs etcd's quorum.
+func (r *haRig) probe(ways ...way) probes {
 	var ps probes
-	for _, w := range r.ways() {
+	if len(ways) == 0 {
+		ways = r.ways()
+	}
+	for _, w := range ways {
 		c := r.client(w, 3*time.Second, false)
 		ps = append(ps, newProbe(w.name, func() error {
 			_, _, err := request(c, http.MethodGet, "https://api/api/v1/namespaces/default", "")
@@ -129,6 +132,7 @@ func (ps probes) end() {
 // A writer reads and writes registers through the API, on all ways, and remembers what it was told.
 type writer struct {
 	r     *haRig
+	ways  []way
 	name  string
 	start time.Time
 	stop  chan struct{}
@@ -155,11 +159,13 @@ type access struct {
 	value    int64
 }
 
-// write begins to use registers of that name.
-func (r *haRig) write(name string) *writer {
+// write begins to use registers of that name, on all ways if none is named.
+func (r *haRig) write(name string, ways ...way) *writer {
 	r.t.Helper()
-	w := &writer{r: r, name: name, start: time.Now(), stop: make(chan struct{})}
-	ways := r.ways()
+	if len(ways) == 0 {
+		ways = r.ways()
+	}
+	w := &writer{r: r, ways: ways, name: name, start: time.Now(), stop: make(chan struct{})}
 	c := r.client(ways[0], 10*time.Second, true)
 	for i := range registers {
 		if _, _, err := request(c, http.MethodPost, w.url(-1), w.body(i, 0)); err != nil {
@@ -254,7 +260,7 @@ func (w *writer) end(t *testing.T) {
 	t.Helper()
 	close(w.stop)
 	w.all.Wait()
-	for i, way := range w.r.ways() {
+	for i, way := range w.ways {
 		c := w.r.client(way, 10*time.Second, true)
 		for reg := range registers {
 			if !w.do(writers*4+i, c, access{register: reg}) {

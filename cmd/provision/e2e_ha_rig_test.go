@@ -32,8 +32,9 @@ type haRig struct {
 	*rig
 	network string // first three numbers of the machines' range
 	spec    haSpec
-	tls     *tls.Config // of an administrator
-	service string      // address of the demo's Service
+	tls     *tls.Config   // of an administrator
+	service string        // address of the demo's Service
+	took    time.Duration // by the last apply
 }
 
 // haSpec is what the file says.
@@ -98,13 +99,13 @@ func (r *haRig) applied(what string, limit time.Duration, args ...string) string
 	r.t.Helper()
 	begun := time.Now()
 	out := r.run(limit, append([]string{"apply", r.file, "--auto-approve", "--timings"}, args...)...)
-	took := time.Since(begun)
+	r.took = time.Since(begun)
 	begun = time.Now()
 	again := r.run(time.Minute, "apply", r.file, "--auto-approve")
 	if !strings.Contains(again, "No changes") {
 		r.t.Errorf("%s: a second apply changes something:\n%s", what, again)
 	}
-	r.t.Logf("%s: apply %.1f s, a second one %.1f s, load %s", what, took.Seconds(), time.Since(begun).Seconds(), load())
+	r.t.Logf("%s: apply %.1f s, a second one %.1f s, load %s", what, r.took.Seconds(), time.Since(begun).Seconds(), load())
 	return out
 }
 

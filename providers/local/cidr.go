@@ -70,20 +70,36 @@ func takenBy(p netip.Prefix, uses []use) string {
 // gateway is the host's address in the network: the first one.
 func gateway(network netip.Prefix) netip.Addr { return network.Addr().Next() }
 
-// freeAddress returns the lowest address of the network that is neither taken nor the network's, the gateway's or the
-// broadcast address; Quota if there is none.
-func freeAddress(network netip.Prefix, taken []netip.Addr) (netip.Addr, error) {
+// freeAddress returns an address of the network that is neither taken nor the network's, the gateway's or the broadcast address;
+// Quota if there is none. It is the one after that which was given last, as far as that is among the first of the range, so
+// that a machine that is made anew is at another address, as at vendors; then the lowest.
+func freeAddress(network netip.Prefix, taken []netip.Addr, last netip.Addr) (netip.Addr, error) {
 	used := map[netip.Addr]bool{}
 	for _, a := range taken {
 		used[a] = true
 	}
-	for a := gateway(network).Next(); network.Contains(a.Next()); a = a.Next() {
+	first := gateway(network).Next()
+	if last.IsValid() && last.Compare(first) >= 0 {
+		end := first
+		for range wander {
+			end = end.Next()
+		}
+		for a := last.Next(); a.Less(end) && network.Contains(a.Next()); a = a.Next() {
+			if !used[a] {
+				return a, nil
+			}
+		}
+	}
+	for a := first; network.Contains(a.Next()); a = a.Next() {
 		if !used[a] {
 			return a, nil
 		}
 	}
 	return netip.Addr{}, fail(providers.Quota, "all addresses of network %s are taken", network)
 }
+
+// wander is how many addresses are given in turn: the rest of the range is left to balancers and virtual addresses.
+const wander = 64
 
 // lastFreeAddress returns the highest address of the network that may be given to a balancer and is not taken; Quota if
 // there is none.

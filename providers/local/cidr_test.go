@@ -66,18 +66,23 @@ func TestCheckCIDR(t *testing.T) {
 }
 
 func TestFreeAddress(t *testing.T) {
-	for _, c := range []struct{ network, taken, want string }{
-		{"10.88.0.0/24", "", "10.88.0.2"},
-		{"10.88.0.0/24", "10.88.0.2", "10.88.0.3"},
-		{"10.88.0.0/24", "10.88.0.2 10.88.0.4", "10.88.0.3"},
-		{"10.88.0.0/29", "10.88.0.2 10.88.0.3 10.88.0.4 10.88.0.5", "10.88.0.6"},
-		{"10.88.0.0/29", "10.88.0.2 10.88.0.3 10.88.0.4 10.88.0.5 10.88.0.6", ""}, // .7 is for broadcasts
+	for _, c := range []struct{ network, taken, last, want string }{
+		{"10.88.0.0/24", "", "", "10.88.0.2"},
+		{"10.88.0.0/24", "10.88.0.2", "", "10.88.0.3"},
+		{"10.88.0.0/24", "10.88.0.2 10.88.0.4", "", "10.88.0.3"},
+		{"10.88.0.0/24", "10.88.0.2 10.88.0.4", "10.88.0.3", "10.88.0.5"},
+		{"10.88.0.0/24", "10.88.0.2", "10.88.0.65", "10.88.0.3"},
+		{"10.88.0.0/24", "", "10.87.0.9", "10.88.0.2"},
+		{"10.88.0.0/29", "10.88.0.2 10.88.0.3 10.88.0.4 10.88.0.5", "", "10.88.0.6"},
+		{"10.88.0.0/29", "10.88.0.3 10.88.0.4", "10.88.0.6", "10.88.0.2"},
+		{"10.88.0.0/29", "10.88.0.2 10.88.0.3 10.88.0.4 10.88.0.5 10.88.0.6", "10.88.0.2", ""}, // .7 is for broadcasts
 	} {
 		var addrs []netip.Addr
 		for _, a := range strings.Fields(c.taken) {
 			addrs = append(addrs, netip.MustParseAddr(a))
 		}
-		got, err := freeAddress(netip.MustParsePrefix(c.network), addrs)
+		last, _ := netip.ParseAddr(c.last)
+		got, err := freeAddress(netip.MustParsePrefix(c.network), addrs, last)
 		switch {
 		case c.want == "" && providers.KindOf(err) != providers.Quota:
 			t.Errorf("freeAddress(%s, %s) = %v, %v; want Quota", c.network, c.taken, got, err)

@@ -5,11 +5,13 @@ package local
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -250,8 +252,18 @@ func (m machines) place(r *machineRecord) error {
 		return err
 	}
 	r.CIDR, r.Netns = net.CIDR, n.netns(net)
-	r.Address, err = freeAddress(net.CIDR, taken)
-	return err
+	if r.Address.IsValid() && net.CIDR.Contains(r.Address) && !slices.Contains(taken, r.Address) {
+		return nil // a Create that was cut off had chosen it
+	}
+	file := filepath.Join(n.dir(net), "last-address.json")
+	var last netip.Addr
+	if b, err := os.ReadFile(file); err == nil {
+		_ = json.Unmarshal(b, &last) // what cannot be read was not given
+	}
+	if r.Address, err = freeAddress(net.CIDR, taken, last); err != nil {
+		return err
+	}
+	return writeJSON(file, r.Address)
 }
 
 // network returns the machine's network, which must be whole.
