@@ -106,16 +106,17 @@ func (s *Server) First(n int64, op string, f Fault) func(*http.Request) Fault {
 	}
 }
 
-// Open opens the server's bucket with a prefix that nobody else has, until the test ends, with a patience fit for tests.
+// Open opens the server's bucket with a prefix that nobody else has, until the test ends, with the patience that a busy
+// machine needs.
 func (s *Server) Open(t testing.TB) bucket.Bucket {
 	t.Helper()
 	return s.OpenURL(t, s.URL("t-"+strings.ToLower(rand.Text())))
 }
 
-// OpenURL opens a bucket by its URL, until the test ends, with a patience fit for tests.
+// OpenURL opens a bucket by its URL, until the test ends, with the patience that a busy machine needs.
 func (s *Server) OpenURL(t testing.TB, url string) bucket.Bucket {
 	t.Helper()
-	b, err := bucket.Opener{Attempt: 5 * time.Second, Patience: 20 * time.Second}.Open(context.Background(), url)
+	b, err := bucket.Opener{Attempt: time.Minute, Patience: 2 * time.Minute}.Open(context.Background(), url)
 	if err != nil {
 		t.Fatalf("open %s: %v", url, err)
 	}
