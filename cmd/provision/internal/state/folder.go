@@ -32,12 +32,13 @@ import (
 type folder struct {
 	path     string
 	readOnly bool
+	step     step
 	root     *os.Root // nil: read-only, and there is none
 }
 
 // openFolder opens the folder, and makes it unless it is to be read only.
-func openFolder(path string, readOnly bool) (*folder, error) {
-	f := &folder{path: path, readOnly: readOnly}
+func openFolder(path string, readOnly bool, step step) (*folder, error) {
+	f := &folder{path: path, readOnly: readOnly, step: step}
 	err := f.open()
 	for range 100 {
 		if !errors.Is(err, fs.ErrNotExist) || readOnly {

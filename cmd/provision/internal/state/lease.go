@@ -82,7 +82,10 @@ func newLease(o Options) lease {
 	if u, err := user.Current(); err == nil {
 		h.User = cut(u.Username, 50)
 	}
-	l := lease{Version: leaseVersion, Nonce: rand.Text(), TTL: o.TTL, Holder: h, Process: thisProcess()}
+	l := lease{Version: leaseVersion, Nonce: rand.Text(), TTL: o.TTL, Holder: h}
+	if !o.strange {
+		l.Process = thisProcess()
+	}
 	return l.renewed(o)
 }
 
@@ -206,7 +209,7 @@ func (s *State) keep(l lease) {
 		case err == nil:
 			renewed = now
 		case errors.As(err, &fenced), errors.Is(err, fs.ErrNotExist), time.Since(renewed) >= s.o.TTL:
-			close(s.lost)
+			s.lose()
 			return
 		}
 	}

@@ -155,6 +155,7 @@ func (t *loan) sweep(ctx context.Context, keep string) {
 				continue
 			}
 			if _, revision, err := t.shelf.bucket.Get(ctx, key); err == nil {
+				t.shelf.step.done()
 				t.shelf.bucket.Delete(ctx, key, revision)
 			}
 		}
@@ -163,6 +164,7 @@ func (t *loan) sweep(ctx context.Context, keep string) {
 
 // remove implements term.
 func (t *loan) remove(ctx context.Context, l lease) error {
+	t.shelf.step.done()
 	err := t.shelf.bucket.Delete(ctx, "journal", t.revision)
 	if errors.Is(err, bucket.ErrChanged) {
 		return t.fenced(ctx)

@@ -41,6 +41,8 @@ type Options struct {
 
 	Sealed     bool // leave the secrets encrypted: for who only wants to know of the state
 	workFactor int  // of a passphrase, for tests
+	strange    bool // as if on another system than every other holder, for tests
+	step       step // called between the parts of each write, for tests
 }
 
 // defaultTTL is how long a lease is good without being renewed. It is renewed about four times in that.
@@ -88,4 +90,13 @@ func userFolder(env, below string) (string, error) {
 		return "", fmt.Errorf("no folder for the state: neither %s nor HOME is set", env)
 	}
 	return filepath.Join(home, below), nil
+}
+
+// A step is called where a process may be stopped with something half done.
+type step func()
+
+func (s step) done() {
+	if s != nil {
+		s()
+	}
 }

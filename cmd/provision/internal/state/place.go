@@ -73,9 +73,9 @@ var (
 func (o *Options) at(ctx context.Context) (place, error) {
 	switch {
 	case o.Bucket != nil:
-		return &shelf{o.Bucket}, nil
+		return &shelf{o.Bucket, o.step}, nil
 	case o.URL == "":
-		return openFolder(o.Folder, o.ReadOnly)
+		return openFolder(o.Folder, o.ReadOnly, o.step)
 	}
 	u, err := o.location()
 	if err != nil {
@@ -83,13 +83,13 @@ func (o *Options) at(ctx context.Context) (place, error) {
 	}
 	if u.Scheme == "file" {
 		o.Folder = filepath.FromSlash(u.Path)
-		return openFolder(o.Folder, o.ReadOnly)
+		return openFolder(o.Folder, o.ReadOnly, o.step)
 	}
 	b, err := bucket.Open(ctx, u.String())
 	if err != nil {
 		return nil, bucketError(u.Redacted(), err)
 	}
-	return &shelf{b}, nil
+	return &shelf{b, o.step}, nil
 }
 
 // location is the URL with the cluster's name at the end of its path.

@@ -34,6 +34,8 @@ func child(what string) error {
 	switch what {
 	case "full-disk", "read-only-disk":
 		return onDisk(what, o)
+	case "write":
+		return writeUntilTold(o)
 	}
 	s, err := Open(context.Background(), o)
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 // of a former writer do not find the revision that they know.
 type shelf struct {
 	bucket bucket.Bucket
+	step   step
 }
 
 // journalLimit is how large a journal becomes in a bucket before its entries are moved to a base, since every append writes
@@ -84,7 +85,9 @@ func (b *shelf) take(ctx context.Context, was found, l *lease) (term, error) {
 // was not written: an earlier try that comes late does not find the revision any more, or has written the same.
 func (b *shelf) put(ctx context.Context, key string, text []byte, was bucket.Revision) (bucket.Revision, error) {
 	for {
+		b.step.done()
 		revision, err := b.bucket.Put(ctx, key, text, was)
+		b.step.done()
 		var unknown *bucket.UnknownError
 		if errors.Is(err, bucket.ErrChanged) || errors.As(err, &unknown) {
 			now, at, other := b.bucket.Get(ctx, key)

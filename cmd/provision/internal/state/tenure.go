@@ -112,8 +112,10 @@ func (t *tenure) write(name string, b []byte) (*os.File, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
+	t.folder.step.done()
 	draft := draftPrefix + rand.Text()
 	file, err := t.folder.create(draft, b)
+	t.folder.step.done()
 	if err == nil {
 		if err = t.folder.root.Rename(draft, name); err == nil {
 			err = t.folder.sync()
@@ -123,6 +125,7 @@ func (t *tenure) write(name string, b []byte) (*os.File, error) {
 			t.folder.root.Remove(draft)
 		}
 	}
+	t.folder.step.done()
 	if err == nil {
 		if err = t.check(); err != nil {
 			file.Close()
@@ -170,6 +173,7 @@ func (t *tenure) sweep(_ context.Context, keep string) {
 		default:
 			continue
 		}
+		t.folder.step.done()
 		t.folder.root.Remove(name)
 	}
 }
@@ -191,16 +195,22 @@ func (t *tenure) append(_ context.Context, line []byte) error {
 	if fi, err := t.journal.Stat(); err != nil {
 		return err
 	} else if fi.Sys().(*syscall.Stat_t).Nlink == 0 {
+		if err := t.check(); err != nil { // the next writer has swept it
+			return err
+		}
 		return fmt.Errorf("%s was removed while it was in use: %w", path, fs.ErrNotExist)
 	}
+	t.folder.step.done()
 	if _, err := t.journal.WriteAt(line, t.size); err != nil {
 		t.broken = t.undo() // a half line must not stay in front of the next
 		return pathError(path, err)
 	}
+	t.folder.step.done()
 	if err := t.journal.Sync(); err != nil {
 		t.broken = pathError(path, err) // nobody knows what is on disk now
 		return t.broken
 	}
+	t.folder.step.done()
 	if err := t.check(); err != nil {
 		t.broken = err
 		return err
@@ -237,6 +247,7 @@ func (t *tenure) remove(ctx context.Context, l lease) error {
 		return err
 	}
 	mine := named("journal", t.number)
+	t.folder.step.done()
 	for _, name := range in.names {
 		if _, isLease := numbered(name, "lease"); !isLease && name != mine {
 			err = errors.Join(err, t.folder.root.RemoveAll(name))
