@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,9 +47,10 @@ type Fleet struct {
 	Network providers.Network
 	KeyFile string // path of the private key that lets User in, everywhere
 
-	t     testing.TB
-	local *local.Provider
-	root  []byte // private key of root at all of them, for what tests do behind the provider's back
+	t      testing.TB
+	local  *local.Provider
+	folder string
+	root   []byte // private key of root at all of them, for what tests do behind the provider's back
 }
 
 // New makes n hosts of that type of provider local, and a bastion. Hosts let User in only from the bastion.
@@ -60,7 +63,8 @@ func New(t testing.TB, n int, machineType string) *Fleet {
 		t.Fatalf("this test needs the package sudo: %v", err)
 	}
 	dir := t.TempDir()
-	f := &Fleet{t: t, local: local.New(local.Options{Folder: filepath.Join(dir, "machines")}), KeyFile: filepath.Join(dir, "key")}
+	folder := filepath.Join(dir, "machines")
+	f := &Fleet{t: t, local: local.New(local.Options{Folder: folder}), folder: folder, KeyFile: filepath.Join(dir, "key")}
 	rootPEM, rootLine := NewKey(t)
 	userPEM, userLine := NewKey(t)
 	f.root = rootPEM
@@ -166,8 +170,9 @@ func (f *Fleet) Off(name string) error {
 	if now, err := f.local.Machines().Get(context.Background(), m.ID); err != nil || now.State == providers.Stopped {
 		return err
 	}
-	// The answer may be lost with the power.
-	_, _ = f.Run(name, "poweroff -f")
+	if err := f.kill(name); err != nil {
+		return err
+	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		now, err := f.local.Machines().Get(context.Background(), m.ID)
 		if err != nil || now.State == providers.Stopped {
@@ -177,6 +182,28 @@ func (f *Fleet) Off(name string) error {
 			return fmt.Errorf("host %s is still %s", name, now.State)
 		}
 	}
+}
+
+// kill ends a host's process 1, and so the host, at once.
+func (f *Fleet) kill(name string) error {
+	b, err := os.ReadFile(filepath.Join(f.folder, owner, "machines", name, "state.json"))
+	if err != nil {
+		return err
+	}
+	var state struct {
+		Init struct {
+			PID   int    `json:"pid"`
+			Start string `json:"start"`
+		} `json:"init"`
+	}
+	if err := json.Unmarshal(b, &state); err != nil {
+		return err
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", state.Init.PID))
+	if err != nil || !strings.Contains(string(stat), " "+state.Init.Start+" ") {
+		return fmt.Errorf("host %s: its process 1 is no longer %d", name, state.Init.PID)
+	}
+	return syscall.Kill(state.Init.PID, syscall.SIGKILL)
 }
 
 // On gives a host power. It boots as it is.
