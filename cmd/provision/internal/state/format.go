@@ -73,6 +73,23 @@ type parsed struct {
 
 // parse reads a journal. It drops a last write that is not whole, and accepts no other damage.
 func parse(b []byte) (parsed, error) {
+	p, err := parseHeader(b)
+	if err != nil {
+		return parsed{}, err
+	}
+	for p.good < len(b) {
+		if err := p.line(b, p.take); err != nil {
+			if anyWhole(b[p.good:]) {
+				return parsed{}, err
+			}
+			return p, nil
+		}
+	}
+	return p, nil
+}
+
+// parseHeader reads the beginning of a journal.
+func parseHeader(b []byte) (parsed, error) {
 	first, _, ok := bytes.Cut(b, []byte("\n"))
 	v, named := strings.CutPrefix(string(first), magic)
 	n, err := strconv.Atoi(v)
@@ -87,14 +104,6 @@ func parse(b []byte) (parsed, error) {
 		return parsed{}, err
 	}
 	p.first = p.good
-	for p.good < len(b) {
-		if err := p.line(b, p.take); err != nil {
-			if anyWhole(b[p.good:]) {
-				return parsed{}, err
-			}
-			return p, nil
-		}
-	}
 	return p, nil
 }
 

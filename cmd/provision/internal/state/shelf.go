@@ -64,7 +64,7 @@ func (b *shelf) take(ctx context.Context, was found, l *lease) (term, error) {
 	if was.text == "" {
 		text, _, err := b.get(ctx, "journal")
 		if err == nil {
-			if p, err := parse(text); err == nil {
+			if p, err := parseHeader(text); err == nil {
 				l.Fence = p.header.Fence + 1
 			}
 		} else if !errors.Is(err, fs.ErrNotExist) {
@@ -122,7 +122,7 @@ func (b *shelf) readOnce(ctx context.Context) (image, error) {
 		return image{}, err
 	}
 	i := image{path: b.String() + "/journal", text: text, revision: revision}
-	p, err := parse(text)
+	p, err := parseHeader(text)
 	if err != nil || len(p.header.Bases) == 0 {
 		return i, nil // the caller parses it, too
 	}

@@ -299,3 +299,5 @@ func TestDefaultFolders(t *testing.T) {
 		}
 	}
 }
+
+func removeFile(path string) error { return os.Remove(path) }
