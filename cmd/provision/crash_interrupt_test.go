@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,7 +15,7 @@ import (
 )
 
 // slowVendor takes long enough that steps are left when a person loses patience.
-const slowVendor = `{"latency":{"create":"60ms","update":"60ms","delete":"60ms"}}`
+const slowVendor = `{"latency":{"create":"300ms","update":"300ms","delete":"300ms"}}`
 
 // interruptedOnce sends one SIGINT at a boundary: no new step starts, what runs ends, the summary says what is left,
 // the exit code is 3, and the next run goes on.
@@ -29,7 +28,7 @@ func (r *crashRig) interruptedOnce() {
 			}
 		}
 	}
-	r.each(2*runtime.NumCPU(), cases)
+	r.each(16, cases)
 }
 
 // interruptAt sends SIGINT at a moment of a run on a slow vendor, two steps at a time.
@@ -76,7 +75,7 @@ func checkInterrupted(o crashtest.Outcome, at time.Time) error {
 			steps = len(e.Steps)
 		case "step-started":
 			running[e.Address] = true
-			if late := e.Time.Sub(at); late > 40*time.Millisecond { // of 60 that a call takes
+			if late := e.Time.Sub(at); late > 200*time.Millisecond { // of 300 that a call takes
 				return fmt.Errorf("step %s began %v after the interrupt", e.Address, late)
 			}
 		case "step-done", "step-failed":
@@ -119,7 +118,7 @@ func (r *crashRig) interruptedTwice() {
 		first, second := time.Duration(rnd.IntN(60))*time.Millisecond, time.Duration(5+rnd.IntN(20))*time.Millisecond // two at once are one
 		cases = append(cases, crash{scenario: s, group: s.name + ": interrupted twice", name: fmt.Sprintf("after %v and %v", first, second), disturb: interruptTwice(10*time.Millisecond+first, second)})
 	}
-	r.each(2*runtime.NumCPU(), cases)
+	r.each(16, cases)
 }
 
 // interruptTwice sends SIGINT after some time and again after some more, to a run on a vendor that takes half a minute.
@@ -132,10 +131,12 @@ func interruptTwice(first, second time.Duration) disturbance {
 			time.Sleep(second)
 			send(syscall.SIGINT)
 			at = time.Now()
+			// On a busy computer two can become one on their way.
+			go func() { time.Sleep(2 * time.Second); send(syscall.SIGINT) }()
 		}, append(slices.Clone(args), "--var", `options={"latency":{"create":"30s","update":"30s","delete":"30s"}}`)...)
 		switch took := time.Since(at); {
 		case err != nil:
-		case took > 2*time.Second:
+		case took > 10*time.Second: // of 30 that a call takes
 			err = fmt.Errorf("it ended %v after the second interrupt", took)
 		case o.Exit.Code != 3 && o.Exit.Code != 0 && o.Exit.Signal != syscall.SIGINT: // a program that has just begun has no handler yet
 			err = fmt.Errorf("exit %d, want 3", o.Exit.Code)
