@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/provisionhq/provision/providers/metal/metaltest"
 )
 
 var update = flag.Bool("update", false, "write the goldens anew")
@@ -59,4 +61,27 @@ func (r *rig) copyExample(from, dir string) {
 	if err := os.WriteFile(filepath.Join(dir, "cluster.hcl"), []byte(own), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(from), metalInventory)); err == nil {
+		r.metalHosts(filepath.Join(dir, metalInventory))
+	}
+}
+
+// metalInventory is what the example of provider metal calls its hosts' file.
+const metalInventory = "hosts.inventory.hcl"
+
+// metalHosts makes as many hosts as the example has, behind a bastion, and writes their inventory in place of its own.
+func (r *rig) metalHosts(file string) *metaltest.Fleet {
+	r.t.Helper()
+	f := metaltest.New(r.t, 5, "small")
+	use := map[string]string{}
+	for i, h := range f.Hosts {
+		use[h.Name] = `labels = { use = "control" }`
+		if i > 2 {
+			use[h.Name] = `labels = { use = "work" }`
+		}
+	}
+	if err := os.WriteFile(file, []byte(f.HCL(use)), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	return f
 }
