@@ -116,9 +116,9 @@ func TestDamagedBase(t *testing.T) {
 }
 
 // TestStoppedInABucket: a writer whose request is held up past its lease, before it or after it has taken effect, is refused,
-// or what it wrote was read by the next one. 200 times, at any request.
+// or what it wrote was read by the next one. At any request; -writers says how often.
 func TestStoppedInABucket(t *testing.T) {
-	for i := range 200 {
+	for i := range max(40, *writers) {
 		synctest.Test(t, func(t *testing.T) { stoppedRound(t, i) })
 	}
 }

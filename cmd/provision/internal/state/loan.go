@@ -75,6 +75,10 @@ func (t *loan) begin(ctx context.Context, h *header, was image, entries []byte) 
 	h.Fence = t.number
 	made := t.revision == ""
 	if err := t.write(ctx, *h, entries[was.bases:]); err != nil {
+		if errors.Is(err, errChanged) && was.path == "" { // it was not read just now: there is no reading it again
+			err = t.fenced(ctx)
+			t.broken = err
+		}
 		return err
 	}
 	*h = t.header

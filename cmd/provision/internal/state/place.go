@@ -57,7 +57,7 @@ type term interface {
 
 // An image is a journal as it was read.
 type image struct {
-	path     string // for people
+	path     string // for people; empty: nothing was read
 	text     []byte // header and entries, those of bases included
 	revision bucket.Revision
 	bases    int // how many bytes of the entries come from bases

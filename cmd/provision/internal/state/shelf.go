@@ -117,7 +117,7 @@ func (b *shelf) read(ctx context.Context) (image, error) {
 func (b *shelf) readOnce(ctx context.Context) (image, error) {
 	text, revision, err := b.get(ctx, "journal")
 	if errors.Is(err, fs.ErrNotExist) {
-		return image{}, b.empty(ctx)
+		return image{path: b.String() + "/journal"}, b.empty(ctx)
 	} else if err != nil {
 		return image{}, err
 	}

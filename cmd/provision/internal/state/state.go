@@ -30,6 +30,8 @@ type State struct {
 	lost chan struct{}
 	lose func() // closes lost
 
+	endRenewal func() // closes stop, and waits
+
 	journal *journal // of a read-only state it is only read
 	seen    mark     // what this user has seen of the cluster
 
@@ -70,6 +72,7 @@ func Open(ctx context.Context, o Options) (*State, error) {
 		}
 		s.journal.term = s.term
 		s.stop, s.kept = make(chan struct{}), make(chan struct{})
+		s.endRenewal = sync.OnceFunc(func() { close(s.stop); <-s.kept })
 		go s.keep(s.mine)
 	}
 	if err := s.load(ctx, risky); err != nil {
@@ -383,12 +386,6 @@ func (s *State) Close() error {
 		err = errors.Join(err, e)
 	}
 	return err
-}
-
-// endRenewal is called once.
-func (s *State) endRenewal() {
-	close(s.stop)
-	<-s.kept
 }
 
 // Remove removes all that is in the folder or the bucket, and closes the state. It is for after the cluster is gone: nothing
