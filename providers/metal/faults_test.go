@@ -277,6 +277,11 @@ func TestGivesBack(t *testing.T) {
 	if err := os.Chmod(c.path("/home/ops/.ssh/authorized_keys"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for _, dir := range []string{"/var/lib/containerd", "/etc/kubernetes"} {
+		if err := os.MkdirAll(c.path(dir), 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := c.files(t)
 	p := cs.open(cs.attributes())
 	n := network1(t, p, "demo")
@@ -299,6 +304,9 @@ func TestGivesBack(t *testing.T) {
 	// What a node would have brought along, whose agent is gone.
 	for _, path := range []string{"/opt/provision/x/bin/kubelet", "/var/lib/etcd/member/db", "/etc/kubernetes/pki/ca.key", "/etc/provision/node.json"} {
 		c.write(t, path, "x")
+	}
+	if err := os.Chmod(c.path("/var/lib/containerd"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	if err := p.Machines().Delete(t.Context(), m.ID); err != nil {
 		t.Fatal(err)

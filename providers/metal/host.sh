@@ -258,7 +258,7 @@ restore() {
 			[ "$(cat "/proc/sys/$s" 2>/dev/null | tr '\t' ' ')" = "$v" ] || printf '%s\n' "$v" 2>/dev/null >"/proc/sys/$s" || :
 		done <$top/kept/settings 2>/dev/null
 		while read -r m o p; do
-			[ -d "$p" ] || { mkdir -p "$p" && chmod "$m" "$p" && chown "$o" "$p"; }
+			mkdir -p "$p" && chown "$o" "$p" && chmod "$m" "$p"
 		done <$top/kept/folders
 		if [ -f $top/kept/made ]; then
 			while read -r p; do
