@@ -184,6 +184,7 @@ func TestCrash(t *testing.T) {
 		name string
 		run  func(*crashRig)
 	}{
+		{"Order", (*crashRig).order},
 		{"Boundaries", (*crashRig).killedAtBoundaries},
 		{"Random", (*crashRig).killedAtRandom},
 		{"Faults", (*crashRig).faults},
