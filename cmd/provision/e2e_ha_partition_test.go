@@ -3,16 +3,13 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// held is how long a partition lasts in the test: four lives of the virtual address's lease.
+// held is how long a partition lasts before the program is asked about it: four lives of the virtual address's lease.
 const held = 11 * time.Second
 
 // partPartition cuts the network between machines, under load: one of three from the others, the one that has the virtual
@@ -34,82 +31,79 @@ func (r *haRig) partPartition() {
 	}
 	h := holder()
 	cut := others(h)[0]
-	r.partition("one of three, "+cut, []string{cut}, append(others(cut), "workers-0", "workers-1"), cut)
+	r.partition("one of three, "+cut, []string{cut}, append(others(cut), "workers-0", "workers-1"))
 	h = holder()
-	r.partition("the one with the virtual address, "+h, []string{h}, append(others(h), "workers-0", "workers-1"), h)
+	r.partition("the one with the virtual address, "+h, []string{h}, append(others(h), "workers-0", "workers-1"))
 	h = holder()
-	r.partition("the one with the virtual address, "+h+", and a worker", []string{h, "workers-1"}, append(others(h), "workers-0"), h)
+	r.partition("the one with the virtual address, "+h+", and a worker", []string{h, "workers-1"}, append(others(h), "workers-0"))
 }
 
-// partition cuts two groups of machines from each other; minority is the control-plane machine that is alone. The host, from
-// which the virtual address and the balancer are probed, reaches both sides.
-func (r *haRig) partition(what string, a, b []string, minority string) {
+// partition cuts two groups of machines from each other: minority, whose first is a control-plane machine, and majority. The
+// balancer and the host reach both sides; the host looks who has the virtual address, and joins one side after the other
+// to run the program there. workers-0, from which the API is probed, is with the majority.
+func (r *haRig) partition(what string, minority, majority []string) {
 	r.t.Helper()
-	w := r.write("cut-" + minority + fmt.Sprint(time.Now().Unix()))
-	ps := append(r.probe(), r.serviceProbe("workers-0"))
+	ways := r.ways()
+	for i := range ways {
+		ways[i].from = "workers-0"
+	}
+	w := r.write(fmt.Sprintf("cut-%d", time.Now().Unix()), ways...)
+	ps := append(r.probe(ways...), r.serviceProbe("workers-0"))
 	asker := r.askARP()
-	alone := r.machineWay(minority)
 	time.Sleep(time.Second)
-	r.cut(a, b)
+	r.cut("machines", minority, r.macs(majority))
+	r.cut("machines", majority, r.macs(minority))
 	begun := time.Now()
 	time.Sleep(3 * time.Second)
-
-	// The minority refuses to write, and does not tell old things as if they were new.
-	c := r.client(alone, 12*time.Second, false)
-	var asked sync.WaitGroup
-	var written, read int
-	asked.Go(func() {
-		written, _, _ = request(c, http.MethodPost, "https://api/api/v1/namespaces/default/configmaps", fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"split-%d"}}`, begun.UnixNano()))
-	})
-	asked.Go(func() {
-		read, _, _ = request(c, http.MethodGet, "https://api/api/v1/namespaces/default", "")
-	})
-	here := r.from(minority, "status", r.file)
-	there := r.from(b[0], "status", r.file)
-	planned := r.from(minority, "plan", r.file)
-	asked.Wait()
-	if written == http.StatusCreated || read == http.StatusOK {
-		r.t.Errorf("%s: the minority answers a write with %d and a read with %d", what, written, read)
-	}
-	for side, want := range map[*seenFrom][]string{&here: {"NO QUORUM", "not ready"}, &there: {"2 of 3 voting members are well"}, &planned: {"etcd"}} {
-		for _, words := range want {
-			if !strings.Contains(side.text, words) || side.took > 40*time.Second {
-				r.t.Errorf("%s: from %s, %s does not say %q within 40 s, but after %v:\n%s", what, side.node, side.verb, words, side.took, side.text)
-			}
-		}
-	}
-	r.t.Logf("%s: from the minority, after %.1f s:\n%s\nfrom the others, after %.1f s:\n%s\nplan from the minority, after %.1f s:\n%s",
-		what, here.took.Seconds(), here.text, there.took.Seconds(), there.text, planned.took.Seconds(), planned.text)
-
+	r.refuses(what, minority[0])
 	time.Sleep(held - time.Since(begun))
 	ps.seen(r.t, what+" is cut off", bound)
-	r.heal(append(a, b...))
+	asker.end(r.t, what)
+
+	host := []string{r.hostMAC()}
+	r.cut("host", majority, host)
+	r.says(what, "from the minority", 1, "NO QUORUM", "Control plane has no quorum")
+	r.heal("host", majority)
+	r.cut("host", minority, host)
+	r.says(what, "from the majority", 0, "2 of 3 voting members are well", "does not answer")
+	r.heal("host", minority)
+
+	asker = r.askARP()
+	r.heal("machines", append(minority, majority...))
 	took := r.whole("healed", 3, time.Minute)
 	ps.seen(r.t, fmt.Sprintf("%s is back: whole after %.1f s", what, took.Seconds()), bound)
-	asker.end(r.t, what)
+	asker.end(r.t, what+" is back")
 	ps.end()
 	w.end(r.t)
 }
 
-// seenFrom is what the program said that ran in a machine's network.
-type seenFrom struct {
-	node, verb, text string
-	took             time.Duration
+// refuses sees that a machine alone neither writes nor tells old things as if they were new.
+func (r *haRig) refuses(what, alone string) {
+	r.t.Helper()
+	c := r.client(r.machineWay(alone), 6*time.Second, false)
+	var all sync.WaitGroup
+	var written, read int
+	all.Go(func() {
+		written, _, _ = request(c, http.MethodPost, "https://api/api/v1/namespaces/default/configmaps", fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"split-%d"}}`, time.Now().UnixNano()))
+	})
+	all.Go(func() { read, _, _ = request(c, http.MethodGet, "https://api/api/v1/namespaces/default", "") })
+	all.Wait()
+	if written == http.StatusCreated || read == http.StatusOK {
+		r.t.Errorf("%s: %s, alone, answers a write with %d and a read with %d", what, alone, written, read)
+	}
 }
 
-// from runs the program in a machine's network, as an administrator's computer on that side of the partition.
-func (r *haRig) from(node string, args ...string) seenFrom {
+// says runs status and plan, which must say the words within a bounded time, plan with the exit code.
+func (r *haRig) says(what, where string, code int, status, plan string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	c := exec.CommandContext(ctx, "nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", r.pid(node)), filepath.Join(r.bin, "provision")}, args...)...)
-	c.Env = r.environ
-	begun := time.Now()
-	out, err := c.CombinedOutput()
-	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
-		r.t.Fatal(err)
+	for _, v := range []struct {
+		verb, words string
+		code        int
+	}{{"status", status, 0}, {"plan", plan, code}} {
+		begun := time.Now()
+		out := r.expect(v.code, v.words, v.verb, r.file)
+		r.t.Logf("%s: %s %s says, after %.1f s:\n%s", what, v.verb, where, time.Since(begun).Seconds(), out)
 	}
-	return seenFrom{node, args[0], string(out), time.Since(begun)}
 }
 
 // machineWay is the way from the host to a machine's own API server.
@@ -124,29 +118,20 @@ func (r *haRig) machineWay(node string) way {
 	return way{}
 }
 
-// cutTable is what makes a partition, in the machines' networks.
-const cutTable = "provision-e2e-cut"
-
-// cut makes each of one group deaf to each of the other: below IP, so for the virtual address and for ARP too.
-func (r *haRig) cut(a, b []string) {
+// cut makes machines deaf to hardware addresses: below IP, so for the virtual address and for ARP too.
+func (r *haRig) cut(name string, deaf, to []string) {
 	r.t.Helper()
-	for _, side := range []struct{ deaf, to []string }{{a, b}, {b, a}} {
-		var macs []string
-		for _, n := range side.to {
-			macs = append(macs, r.mac(n))
-		}
-		rules := fmt.Sprintf("table netdev %s { chain in { type filter hook ingress device eth0 priority 0; ether saddr { %s } drop; }; }\n", cutTable, strings.Join(macs, ", "))
-		for _, n := range side.deaf {
-			r.nft(n, rules)
-		}
+	rules := fmt.Sprintf("table netdev provision-e2e-%s { chain in { type filter hook ingress device eth0 priority 0; ether saddr { %s } drop; }; }\n", name, strings.Join(to, ", "))
+	for _, n := range deaf {
+		r.nft(n, rules)
 	}
 }
 
 // heal removes what cut made.
-func (r *haRig) heal(nodes []string) {
+func (r *haRig) heal(name string, nodes []string) {
 	r.t.Helper()
 	for _, n := range nodes {
-		r.nft(n, "delete table netdev "+cutTable+"\n")
+		r.nft(n, "delete table netdev provision-e2e-"+name+"\n")
 	}
 }
 
@@ -157,6 +142,26 @@ func (r *haRig) nft(node, rules string) {
 	if out, err := c.CombinedOutput(); err != nil {
 		r.t.Fatalf("nft in %s: %v\n%s", node, err, out)
 	}
+}
+
+// macs are the hardware addresses of machines.
+func (r *haRig) macs(nodes []string) []string {
+	r.t.Helper()
+	var all []string
+	for _, n := range nodes {
+		all = append(all, r.mac(n))
+	}
+	return all
+}
+
+// hostMAC is that of the host on the machines' link.
+func (r *haRig) hostMAC() string {
+	r.t.Helper()
+	link, err := linkOf(net.ParseIP(r.network + ".1"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return link.HardwareAddr.String()
 }
 
 // mac is the hardware address of a machine.

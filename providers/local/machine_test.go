@@ -396,8 +396,8 @@ func TestClusters(t *testing.T) {
 	for _, m := range ms[1:] {
 		w.run(m, "true")
 	}
-	if m := w.create(w.spec("demo", "a")); m.Private != ms[0].Private || m.ID == ms[0].ID || m.HostKeys[0] == ms[0].HostKeys[0] {
-		t.Errorf("made anew it is %+v; it was %+v: want the same address and nothing else the same", m, ms[0])
+	if m := w.create(w.spec("demo", "a")); m.Private == ms[0].Private || m.ID == ms[0].ID || m.HostKeys[0] == ms[0].HostKeys[0] {
+		t.Errorf("made anew it is %+v; it was %+v: want another ID, address and host key", m, ms[0])
 	}
 }
 

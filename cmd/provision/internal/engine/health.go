@@ -28,7 +28,7 @@ type AddressHealth struct {
 
 // askEtcdHealth asks the control plane's machines about etcd. That nobody answers is a finding.
 func (e *Engine) askEtcdHealth(ctx context.Context) *EtcdHealth {
-	w, err := e.askQuorum(ctx)
+	w, err := e.askQuorum(ctx, e.controlMachines())
 	h := &EtcdHealth{Quorum: err == nil, Witness: w.name, Members: w.said.Members}
 	if err != nil {
 		h.Problem = firstLine(err)

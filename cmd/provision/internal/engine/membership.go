@@ -148,11 +148,11 @@ func (e *Engine) quorum(ctx context.Context, address string) (ssh.Host, template
 	defer cancel()
 	defer e.waiting(address, "more than half of the control plane is to answer", quorumTimeout)()
 	for {
-		w, err := e.askQuorum(ctx)
+		w, err := e.askQuorum(ctx, e.controlMachines())
 		if err == nil {
 			return w.host, w.said, nil
 		}
-		if err := e.outvoted(w.said); err != nil {
+		if err := e.outvoted(w.said, nil); err != nil {
 			return nil, w.said, err // no waiting helps
 		}
 		select {
@@ -171,25 +171,34 @@ type witness struct {
 	said templates.EtcdReport
 }
 
-// askQuorum asks the control plane's machines, all at once, and takes the first that is part of a quorum. If none is, the
-// witness is one that remembers its members, and the error says why.
-func (e *Engine) askQuorum(ctx context.Context) (witness, error) {
+// testify asks a machine about etcd's members.
+func (e *Engine) testify(ctx context.Context, m providers.Machine) (witness, error) {
+	dial, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	h, err := e.host(dial, m)
+	if err != nil {
+		return witness{name: m.Name}, err
+	}
+	ctx, cancel = context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	r, err := bootstrap.EtcdMembers(ctx, h)
+	return witness{h, m.Name, r}, err
+}
+
+// askQuorum asks control-plane machines, all at once, and takes the first that is part of a quorum. If none is, the witness is
+// one that remembers its members, and the error says why.
+func (e *Engine) askQuorum(ctx context.Context, ms []providers.Machine) (witness, error) {
 	type answer struct {
 		witness
 		err error
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ms := e.controlMachines()
 	answers := make(chan answer, len(ms))
 	for _, m := range ms {
 		go func() {
-			h, err := e.host(ctx, m)
-			var r templates.EtcdReport
-			if err == nil {
-				r, err = bootstrap.EtcdMembers(ctx, h)
-			}
-			answers <- answer{witness{h, m.Name, r}, err}
+			w, err := e.testify(ctx, m)
+			answers <- answer{w, err}
 		}()
 	}
 	var remembers witness
@@ -221,7 +230,8 @@ func (e *Engine) askEtcd(ctx context.Context) {
 	if e.Cluster.ControlPlane.Count == 1 && n <= 1 {
 		return
 	}
-	w, err := e.askQuorum(ctx)
+	answering := slices.DeleteFunc(e.controlMachines(), func(m providers.Machine) bool { return e.world.Hosts[m.Name].Problem != "" })
+	w, err := e.askQuorum(ctx, answering)
 	if err == nil || len(w.said.Members) > 0 {
 		e.world.Etcd = &w.said
 	}

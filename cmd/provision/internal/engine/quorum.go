@@ -7,54 +7,53 @@ import (
 	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/templates"
 )
 
-// outvoted says that etcd has lost its quorum for good, as far as the vendor knows: the machines of half of its voting members,
-// or more, are gone. Nil if it has a quorum, or machines that are there can bring it back.
-func (e *Engine) outvoted(r templates.EtcdReport) error {
+// outvoted says that etcd cannot have a quorum: the machines of half of its voting members, or more, are gone at the vendor, or
+// cannot be reached, as far as hosts tell. Nil if it has a quorum, or if those that are there can bring it back.
+func (e *Engine) outvoted(r templates.EtcdReport, hosts map[string]plan.Host) error {
 	voters, _ := r.Voters()
 	if r.Quorum || voters == 0 {
 		return nil
 	}
-	var gone, left []string
+	var away, left []string
+	gone := 0
 	var best templates.EtcdMemberInfo // that says most
 	for _, i := range r.Members {
-		if i.Learner {
-			continue
-		}
 		m, there := e.machine(i.Name)
-		if !there || m.Private != i.Address {
-			gone = append(gone, cmp.Or(i.Name, i.Address.String()))
-			continue
-		}
-		left = append(left, i.Name)
-		if m.State != providers.Stopped && (best.Name == "" || i.Index > best.Index) {
-			best = i
+		problem := hosts[i.Name].Problem
+		switch {
+		case i.Learner:
+		case !there || m.Private != i.Address:
+			away = append(away, cmp.Or(i.Name, i.Address.String())+" is gone at the vendor")
+			gone++
+		case problem != "" && m.State != providers.Stopped: // those that are stopped are started
+			away = append(away, i.Name+" cannot be reached: "+problem)
+		default:
+			left = append(left, i.Name)
+			if m.State != providers.Stopped && (best.Name == "" || i.Index > best.Index) {
+				best = i
+			}
 		}
 	}
 	if len(left) > voters/2 {
 		return nil
 	}
-	d := diag.New(diag.EtcdNoQuorum, "etcd has %d voting members, and the machines of %d of them are gone: %s. %s left, which %s no more than half, so nothing can be agreed on, and no member can be added or removed. What runs on the nodes goes on.",
-		voters, len(gone), strings.Join(gone, ", "), upper(plainList(left)), map[bool]string{true: "is", false: "are"}[len(left) < 2])
-	if best.Name == "" {
-		return d.Next("Start a machine that holds the cluster's data, or bring back those that are gone.")
+	d := diag.New(diag.EtcdNoQuorum, "etcd has %d voting members, and more than half of them have to agree on every change. Of these:\n\n- %s\n\nSo nothing in the cluster can change now; what runs on the nodes goes on. Nothing was changed.",
+		voters, strings.Join(away, "\n- "))
+	switch {
+	case best.Name == "":
+		return d.Next("Bring back, or start, machines that hold the cluster's data.")
+	case gone > voters/2 || len(away) == gone:
+		d.Advice = "If the machines can come back with their disks, bring them back. If they are gone for good, make a cluster of one of what a machine that is left holds, and let the next apply add the others. What only the lost machines held is lost:"
+	default:
+		d.Advice = "If the network between here and there is cut, mend it, or run the command on the other side: the others may have a quorum there. If the machines are lost, cycle their power. Only if they are gone for good, make a cluster of one of what a machine that is left holds; what only the others hold is lost then:"
 	}
-	return d.Next("If those machines can come back with their disks, bring them back. If they are gone for good, make a cluster of one of what a machine that is left holds, and let the next apply add the others. What only the lost machines held is lost:",
-		fmt.Sprintf("provision restore %s --from %s --accept %s", e.Cluster.File, best.Name, DataLoss), e.again())
-}
-
-// plainList is a list in a sentence.
-func plainList(names []string) string {
-	switch len(names) {
-	case 0:
-		return "none is"
-	case 1:
-		return names[0] + " is"
-	}
-	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " are"
+	d.Commands = []string{fmt.Sprintf("provision restore %s --from %s --accept %s", e.Cluster.File, best.Name, DataLoss), e.again()}
+	return d
 }
 
 // survivors are the names of control-plane machines that run, by the vendor, but one.

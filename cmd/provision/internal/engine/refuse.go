@@ -34,7 +34,7 @@ func (e *Engine) refuse(p *plan.Plan) error {
 	}
 	ds = append(ds, e.dangers(p)...)
 	if e.world.Etcd != nil {
-		ds = append(ds, diag.AsDiagnostics(e.outvoted(*e.world.Etcd))...)
+		ds = append(ds, diag.AsDiagnostics(e.outvoted(*e.world.Etcd, e.world.Hosts))...)
 	}
 	if n, ok := e.network(plan.NetworkName); ok {
 		ds = append(ds, e.astray(n.CIDR)...)

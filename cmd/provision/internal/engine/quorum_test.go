@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/templates"
+)
+
+// TestOutvoted says of three members when they cannot have a quorum.
+func TestOutvoted(t *testing.T) {
+	addr := func(i byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, i}) }
+	const silent = "no connection"
+	for _, c := range []struct {
+		name    string
+		quorum  bool
+		moved   string // of the machines there are: made anew, elsewhere
+		gone    []string
+		stopped []string
+		silent  []string
+		want    string // "" if nothing is said
+		command bool
+	}{
+		{name: "a quorum", quorum: true, gone: []string{"b", "c"}},
+		{name: "all there, just starting"},
+		{name: "one gone", gone: []string{"b"}},
+		{name: "two gone", gone: []string{"b", "c"}, want: "gone for good", command: true},
+		{name: "one gone, one made anew", gone: []string{"b"}, moved: "c", want: "c is gone at the vendor", command: true},
+		{name: "two stopped: they are started", stopped: []string{"b", "c"}},
+		{name: "one gone, two stopped", gone: []string{"a"}, stopped: []string{"b", "c"}},
+		{name: "two gone, one stopped", gone: []string{"a", "b"}, stopped: []string{"c"}, want: "Bring back, or start"},
+		{name: "two silent", silent: []string{"b", "c"}, want: "on the other side", command: true},
+		{name: "one gone, one silent", gone: []string{"b"}, silent: []string{"c"}, want: "c cannot be reached: no connection", command: true},
+		{name: "one silent", silent: []string{"b"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := New(Options{Cluster: &config.Cluster{Name: "demo", File: "cluster.hcl"}})
+			r := templates.EtcdReport{Quorum: c.quorum, Members: []templates.EtcdMemberInfo{{Name: "learner", Address: addr(9), Learner: true}}}
+			hosts := map[string]plan.Host{}
+			for i, name := range []string{"a", "b", "c"} {
+				r.Members = append(r.Members, templates.EtcdMemberInfo{Name: name, Address: addr(byte(i))})
+				m := providers.Machine{Meta: providers.Meta{Name: name}, State: providers.Running, Private: addr(byte(i))}
+				if has(c.stopped, name) {
+					m.State = providers.Stopped
+					hosts[name] = plan.Host{Problem: "the machine is stopped"}
+				}
+				if has(c.silent, name) {
+					hosts[name] = plan.Host{Problem: silent}
+				}
+				if c.moved == name {
+					m.Private = addr(77)
+				}
+				if !has(c.gone, name) {
+					e.setMachine(m)
+				}
+			}
+			err := e.outvoted(r, hosts)
+			if c.want == "" {
+				if err != nil {
+					t.Fatalf("got %v, want nothing", err)
+				}
+				return
+			}
+			d, ok := err.(diag.Diagnostic)
+			text := d.Detail + "\n" + d.Advice
+			if !ok || d.ID != diag.EtcdNoQuorum || !strings.Contains(text, c.want) || (len(d.Commands) > 0) != c.command {
+				t.Errorf("got %v with %q, want %q", err, d.Commands, c.want)
+			}
+			if c.command && !strings.HasPrefix(d.Commands[0], "provision restore cluster.hcl --from a ") {
+				t.Errorf("commands %q", d.Commands)
+			}
+		})
+	}
+}
+
+func has(list []string, s string) bool {
+	return strings.Contains(" "+strings.Join(list, " ")+" ", " "+s+" ")
+}
