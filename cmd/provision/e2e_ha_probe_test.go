@@ -116,8 +116,8 @@ func (ps probes) seen(t *testing.T, what string, limit time.Duration) {
 	var words []string
 	for _, p := range ps {
 		words = append(words, p.words())
-		if g := p.gap(); g > limit {
-			t.Errorf("%s: %s did not answer for %.1f s, want at most %v", what, p.name, g.Seconds(), limit)
+		if g := p.gap(); g > slack(limit) {
+			t.Errorf("%s: %s did not answer for %.1f s, want at most %v", what, p.name, g.Seconds(), slack(limit))
 		}
 	}
 	t.Logf("%s (load %s):\n    %s", what, load(), strings.Join(words, "\n    "))

@@ -60,7 +60,7 @@ func (r *haRig) expect(code int, words string, args ...string) string {
 	if got != code || !strings.Contains(o+e, words) {
 		r.t.Errorf("provision %s ends with %d, want %d and %q\n%s%s", strings.Join(args, " "), got, code, words, o, e)
 	}
-	if took := time.Since(begun); took > 30*time.Second {
+	if took := time.Since(begun); took > slack(30*time.Second) {
 		r.t.Errorf("provision %s took %v", strings.Join(args, " "), took)
 	}
 	return o + e

@@ -139,7 +139,7 @@ func (r *haRig) tryStatus() (s engine.Status, err error) {
 // whole waits until so many members of etcd vote and are well, somebody has the virtual address, and all nodes are ready.
 func (r *haRig) whole(what string, members int, limit time.Duration) time.Duration {
 	r.t.Helper()
-	return r.eventually(what, limit, func() (bool, string) {
+	return r.eventually(what, slack(limit), func() (bool, string) {
 		s, err := r.tryStatus()
 		if err != nil {
 			return false, err.Error()

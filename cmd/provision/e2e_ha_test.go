@@ -12,6 +12,11 @@ import (
 
 var haRounds = flag.Int("ha.rounds", 1, "how often each control-plane machine is lost in turn")
 
+var haSlack = flag.Float64("ha.slack", 1, "how much longer all may take than promised, on a computer that others use too")
+
+// slack is the limit on a computer that others use too.
+func slack(d time.Duration) time.Duration { return time.Duration(*haSlack * float64(d)) }
+
 // bound is how long the API may stay away when a machine of three is lost.
 const bound = 5 * time.Second
 
@@ -51,8 +56,8 @@ func (r *haRig) partFound() {
 	out := r.applied("3 + 2 from nothing", 6*time.Minute)
 	_, timings, _ := strings.Cut(out, "\n   start ")
 	r.t.Logf("   start %s", timings)
-	if r.took > 90*time.Second {
-		r.t.Errorf("it took %v, want at most 90 s", r.took)
+	if r.took > slack(90*time.Second) {
+		r.t.Errorf("it took %v, want at most %v", r.took, slack(90*time.Second))
 	}
 	r.whole("three members", 3, time.Minute)
 	r.login()
