@@ -53,6 +53,8 @@ type PassphraseError struct {
 // Error says which.
 func (e *PassphraseError) Error() string {
 	switch {
+	case e.Wrong && e.Key != "":
+		return "the passphrase does not open the SSH key " + e.Key
 	case e.Wrong:
 		return "the passphrase does not open the secrets of the state in " + e.Place
 	case e.Empty:

@@ -146,13 +146,7 @@ func sshIdentity(o Options, path string, b []byte) (identity, error) {
 	var public ssh.PublicKey
 	if errors.As(err, &locked) && locked.PublicKey != nil {
 		public = locked.PublicKey
-		one, err = agessh.NewEncryptedSSHIdentity(public, b, func() ([]byte, error) {
-			if o.Ask == nil {
-				return nil, &PassphraseError{Key: path}
-			}
-			text, err := o.Ask("Passphrase of the SSH key " + path)
-			return []byte(text), err
-		})
+		one, err = newLockedKey(o, path, public, b)
 	} else if err == nil {
 		if one, err = agessh.ParseIdentity(b); err == nil {
 			var signer ssh.Signer
@@ -165,6 +159,39 @@ func sshIdentity(o Options, path string, b []byte) (identity, error) {
 		return identity{}, &CorruptError{Path: path, Err: errors.New("it holds no SSH key of the kinds ed25519 and RSA that can be read")}
 	}
 	return identity{[]age.Identity{one}, []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))}}, nil
+}
+
+// A lockedKey is an SSH key with a passphrase.
+type lockedKey struct {
+	*agessh.EncryptedSSHIdentity
+	path  string
+	asked error // what came of asking for the passphrase
+}
+
+func newLockedKey(o Options, path string, public ssh.PublicKey, pem []byte) (age.Identity, error) {
+	k := &lockedKey{path: path}
+	var err error
+	k.EncryptedSSHIdentity, err = agessh.NewEncryptedSSHIdentity(public, pem, func() (text []byte, err error) {
+		defer func() { k.asked = err }()
+		if o.Ask == nil {
+			return nil, &PassphraseError{Key: path}
+		}
+		answer, err := o.Ask("Passphrase of the SSH key " + path)
+		return []byte(answer), err
+	})
+	return k, err
+}
+
+// Unwrap implements age.Identity. Its errors are those of asking, or about a passphrase that is not right.
+func (k *lockedKey) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
+	key, err := k.EncryptedSSHIdentity.Unwrap(stanzas)
+	switch {
+	case err == nil || errors.Is(err, age.ErrIncorrectIdentity):
+		return key, err
+	case k.asked != nil:
+		return nil, k.asked
+	}
+	return nil, &PassphraseError{Key: k.path, Wrong: true}
 }
 
 // makeIdentity reads the identity file, and makes it if there is none: age's standard key, which withstands quantum

@@ -45,6 +45,9 @@ func readMark(dir, uid string) (m mark, err error) {
 
 // mark notes what is written by now. s.mu is held.
 func (s *State) mark(removed bool) error {
+	if s.unmarked {
+		return nil
+	}
 	m := s.journal.mark()
 	m.Place, m.Removed = s.place.String(), removed
 	if m == s.seen || m.Serial < s.seen.Serial {

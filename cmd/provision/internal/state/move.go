@@ -72,19 +72,23 @@ func Move(ctx context.Context, from, to Options) (string, error) {
 	if s.place.String() == d.place.String() {
 		return d.place.String(), nil
 	}
-	if !s.Exists() {
+	switch {
+	case !s.Exists() && !d.Exists():
 		return "", &NothingError{s.place.String()}
-	}
-	if d.Exists() && d.UID() != s.UID() {
+	case !s.Exists(): // an earlier try came as far as this
+		return d.place.String(), s.remove(false)
+	case d.Exists() && d.UID() != s.UID():
 		return "", &OccupiedError{d.place.String()}
 	}
+	d.unmarked = true // until it is done, the old place counts
 	if err := s.copyTo(ctx, d); err != nil {
 		return "", err
 	}
-	if err := d.Close(); err != nil {
+	if err := s.remove(false); err != nil {
 		return "", err
 	}
-	return d.place.String(), s.remove(false)
+	d.unmarked = false
+	return d.place.String(), d.Close()
 }
 
 // A NothingError says that there is no state to be moved.
@@ -104,6 +108,11 @@ func (s *State) copyTo(ctx context.Context, d *State) error {
 	k := d.journal
 	k.write.Lock()
 	defer k.write.Unlock()
+	if !k.begun { // before the secrets, which without a journal would look as if it was lost
+		if err := k.begin(ctx, image{}, nil); err != nil {
+			return err
+		}
+	}
 	serial := max(j.serial, k.serial) + 1
 	k.secrets = nil
 	if j.secrets != nil {

@@ -18,6 +18,9 @@ import (
 
 // TestMain lets this program also be the other process of a test.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "age-plugin-statetest" {
+		os.Exit(agePlugin())
+	}
 	if what := os.Getenv("STATE_TEST_CHILD"); what != "" {
 		if err := child(what); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -43,6 +43,8 @@ type State struct {
 	secrets map[string][]byte
 	phrase  string // the passphrase, once it was asked for
 	closed  bool
+
+	unmarked bool // what is written is not noted as seen
 }
 
 // Open opens the state of a cluster, and makes it at the first write if there is none. Unless it is ReadOnly, it holds the
