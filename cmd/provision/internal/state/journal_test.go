@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"filippo.io/age"
@@ -246,21 +247,61 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// BenchmarkAppend is 20,000 records that 64 goroutines append to a folder, each with what a call's intent has.
 func BenchmarkAppend(b *testing.B) {
-	dir := b.TempDir()
-	s, err := Open(b.Context(), Options{Cluster: "demo", Folder: filepath.Join(dir, "s"), Identity: filepath.Join(dir, "i"), Seen: filepath.Join(dir, "seen")})
+	for b.Loop() {
+		s, err := Open(b.Context(), benchmarkOptions(b.TempDir()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		rs := records(20_000)
+		next := make(chan Record, len(rs))
+		for _, r := range rs {
+			next <- r
+		}
+		close(next)
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() {
+				for r := range next {
+					if err := s.Append(r); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		s.Close()
+	}
+}
+
+// BenchmarkOpen is a journal of 50,000 records, each in a write of its own, read only and for writing.
+func BenchmarkOpen(b *testing.B) {
+	o := benchmarkOptions(b.TempDir())
+	text, err := encodeHeader(header{Cluster: "demo", UID: strings.Repeat("a", 26)})
+	for i, r := range records(50_000) {
+		line, e := encodeLine(entry{Number: uint64(i + 1), Records: []Record{r}})
+		text, err = append(text, line...), errors.Join(err, e)
+	}
+	err = errors.Join(err, os.MkdirAll(o.Folder, 0o700), os.WriteFile(filepath.Join(o.Folder, "journal.1"), text, 0o600))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close()
-	b.SetParallelism(64)
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if err := s.Append(Record{Type: Intent, Address: "machine.workers[1]"}); err != nil {
-				b.Fatal(err)
+	for _, o.ReadOnly = range []bool{true, false} {
+		b.Run(fmt.Sprintf("read-only=%v", o.ReadOnly), func(b *testing.B) {
+			for b.Loop() {
+				s, err := Open(b.Context(), o)
+				if err != nil || len(s.Records()) != 50_000 {
+					b.Fatalf("%v, %d records", err, len(s.Records()))
+				}
+				s.Close()
 			}
-		}
-	})
+		})
+	}
+}
+
+func benchmarkOptions(dir string) Options {
+	return Options{Cluster: "demo", Folder: filepath.Join(dir, "s"), Identity: filepath.Join(dir, "i"), Seen: filepath.Join(dir, "seen")}
 }
 
 // journal1 is a journal as the first format was written.
