@@ -45,7 +45,7 @@ func TestMakespan(t *testing.T) {
 func applied(t *testing.T, p providers.Provider, machines int) time.Duration {
 	t.Helper()
 	dir := t.TempDir()
-	st, err := state.Open(t.Context(), state.Options{Cluster: "demo", Folder: dir + "/state", Identity: dir + "/identity.age"})
+	st, err := state.Open(t.Context(), state.Options{Cluster: "demo", Folder: dir + "/state", Identity: dir + "/identity.age", Seen: dir + "/seen"})
 	if err != nil {
 		t.Fatal(err)
 	}
