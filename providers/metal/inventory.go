@@ -188,10 +188,13 @@ func (f *fields) bmc() *power.BMC {
 	return b
 }
 
+// resolving is how long names of hosts are asked for.
+const resolving = 3 * time.Second
+
 // resolved finds hosts whose names have the same address. A name that has none here is left to the first connection: only
 // the bastion may know it.
 func resolved(hosts []Host) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), resolving)
 	defer cancel()
 	c, first := new(checker), map[netip.AddrPort]*Host{}
 	for i := range hosts {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -167,7 +166,9 @@ func (s *sight) ssh() netip.AddrPort {
 		return netip.AddrPortFrom(a.Unmap(), uint16(s.host.port()))
 	}
 	if s.host.Jump == nil {
-		if all := lookUp(context.Background(), s.host.Address); len(all) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), resolving)
+		defer cancel()
+		if all := lookUp(ctx, s.host.Address); len(all) > 0 {
 			return netip.AddrPortFrom(all[0], uint16(s.host.port()))
 		}
 	}
@@ -336,69 +337,4 @@ func (v *view) known(o providers.Owner) error {
 	}
 	return fail(kind, "whether anything of %s is on %d of %d hosts cannot be seen: %w (mend it, take it out of the inventory, or write gone = true in its block)",
 		o, len(silent), len(v.sights), err)
-}
-
-// scans shares looks at the hosts: a caller gets one that began after it asked.
-type scans struct {
-	look func(context.Context) (*view, error)
-
-	mu   sync.Mutex
-	next *scan // not begun
-	now  *scan
-}
-
-// A scan is one look for all who wait for it.
-type scan struct {
-	begin, done chan struct{}
-	view        *view
-	err         error
-	waiting     int
-	cancel      context.CancelFunc
-}
-
-// fresh returns what all hosts say now.
-func (s *scans) fresh(ctx context.Context) (*view, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	k := s.next
-	if k == nil {
-		k = &scan{done: make(chan struct{})}
-		var scanning context.Context
-		scanning, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
-		s.next = k
-		go s.run(scanning, k, s.now)
-	}
-	k.waiting++
-	s.mu.Unlock()
-	select {
-	case <-k.done:
-		return k.view, k.err
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k.waiting--; k.waiting == 0 {
-		if s.next == k {
-			s.next = nil // nobody may join a scan that was given up
-		}
-		k.cancel()
-	}
-	return nil, ctx.Err()
-}
-
-func (s *scans) run(ctx context.Context, k, before *scan) {
-	if before != nil {
-		<-before.done
-	}
-	s.mu.Lock()
-	if s.next == k {
-		s.next = nil
-	}
-	s.now = k
-	s.mu.Unlock()
-	k.view, k.err = s.look(ctx)
-	k.cancel()
-	close(k.done)
 }

@@ -275,7 +275,7 @@ func (w networks) Delete(ctx context.Context, id providers.ID) (err error) {
 	var hosts []*Host
 	for _, s := range v.sights {
 		if c := s.claim; c != nil && c.Network == id { // dead, or it would have been found above
-			if err := (machines{w.p}).erase(ctx, s.host, c); err != nil {
+			if err := machines(w).erase(ctx, s.host, c); err != nil {
 				return err
 			}
 		}

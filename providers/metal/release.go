@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/provisionhq/provision/providers"
@@ -258,9 +259,9 @@ func (p *Provider) FirstKeys(ctx context.Context) []FirstKey {
 }
 
 func (p *Provider) firstKey(ctx context.Context, h *Host, k FirstKey) FirstKey {
-	if host, port, ok := strings.Cut(h.Address, ":"); ok && k.Bastion {
+	if host, port, err := net.SplitHostPort(h.Address); err == nil && k.Bastion {
 		h.Address = host
-		fmt.Sscan(port, &h.Port)
+		h.Port, _ = strconv.Atoi(port)
 	}
 	s, err := p.links.shown(ctx, h)
 	k.Line, k.Fingerprint, k.Err = s.Line, s.Fingerprint, err
