@@ -56,6 +56,8 @@ type Cloud struct {
 	rates   map[string]*bucket
 	console func(instance string) string
 	now     func() time.Time
+
+	catalogue map[string]answer // of machine types: outlives a Reset
 }
 
 //go:embed amis.json
@@ -67,7 +69,7 @@ func New(ctx context.Context, o Options) (*Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the tests of package aws need moto (pip install 'moto[server]'): %w", err)
 	}
-	c := &Cloud{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}, now: time.Now}
+	c := &Cloud{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}, now: time.Now, catalogue: map[string]answer{}}
 	c.forget(o)
 	if c.folder, err = os.MkdirTemp("", "awstest"); err != nil {
 		return nil, err

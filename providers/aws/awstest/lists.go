@@ -102,7 +102,7 @@ func (c *Cloud) premature(r *Request) (answer, bool) {
 	c.mu.Lock()
 	id := ""
 	for key, values := range r.Form {
-		if v := values[0]; !strings.HasPrefix(key, "Filter.") && c.hidden[v] > 0 {
+		if v := values[0]; !strings.HasPrefix(key, "Filter.") && !strings.Contains(key, "Tag") && c.hidden[v] > 0 {
 			c.hidden[v]--
 			id = v
 		}
@@ -202,6 +202,9 @@ func (c *Cloud) paged(r *Request) func(*tree) {
 	k := kinds()[i]
 	if r.Action == "DescribeAddresses" {
 		size = 0 // the one list that AWS does not split
+	}
+	if strings.HasPrefix(r.Action, "DescribeInstanceType") && size > 0 {
+		size = 100 // AWS's own, and moto makes a thousand for each page
 	}
 	return func(t *tree) {
 		l := t.child(k.list...)

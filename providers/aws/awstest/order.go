@@ -121,8 +121,11 @@ func rules() []rule {
 			return first("no attachment", slices.DeleteFunc(vs, func(v *tree) bool { return len(v.items("attachmentSet")) > 0 }))
 		}},
 		{"DeleteTargetGroup", "TargetGroupArn", "ResourceInUse", "https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteTargetGroup.html", func(l look, id string) string {
-			gs := l("elasticloadbalancing", "DescribeTargetGroups", map[string]string{"TargetGroupArns.member.1": id}, "DescribeTargetGroupsResult", "TargetGroups")
-			return first("a listener", slices.DeleteFunc(gs, func(g *tree) bool { return len(g.items("LoadBalancerArns")) == 0 }))
+			users := l.balancers(func(b *tree) bool {
+				return slices.ContainsFunc(l("elasticloadbalancing", "DescribeListeners", map[string]string{"LoadBalancerArn": b.get("LoadBalancerArn")}, "DescribeListenersResult", "Listeners"),
+					func(n *tree) bool { return mentions(n, id) })
+			})
+			return first("a listener", users)
 		}},
 	}
 }
@@ -131,9 +134,9 @@ func isMain(t *tree) bool {
 	return slices.ContainsFunc(t.items("associationSet"), func(a *tree) bool { return a.get("main") == "true" })
 }
 
-// disorderly refuses what something else stands on.
-func (c *Cloud) disorderly(req *http.Request, r *Request) (answer, bool) {
-	l := func(service, action string, form map[string]string, list ...string) []*tree {
+// looking returns a look with the credentials of a request.
+func (c *Cloud) looking(req *http.Request, r *Request) look {
+	return func(service, action string, form map[string]string, list ...string) []*tree {
 		version := map[string]string{"ec2": "2016-11-15", "elasticloadbalancing": "2015-12-01"}[service]
 		values := url.Values{"Action": {action}, "Version": {version}}
 		for k, v := range form {
@@ -147,6 +150,26 @@ func (c *Cloud) disorderly(req *http.Request, r *Request) (answer, bool) {
 		}
 		return t.items(list...)
 	}
+}
+
+// follow does what AWS does on its own with a request that had success: a subnet takes its ties to route tables along.
+func (c *Cloud) follow(req *http.Request, r *Request) {
+	if r.Action != "DeleteSubnet" {
+		return
+	}
+	l, subnet := c.looking(req, r), r.Form.Get("SubnetId")
+	for _, t := range l.filter("DescribeRouteTables", "association.subnet-id", subnet, "routeTableSet") {
+		for _, a := range t.items("associationSet") {
+			if a.get("subnetId") == subnet {
+				l("ec2", "DisassociateRouteTable", map[string]string{"AssociationId": a.get("routeTableAssociationId")})
+			}
+		}
+	}
+}
+
+// disorderly refuses what something else stands on.
+func (c *Cloud) disorderly(req *http.Request, r *Request) (answer, bool) {
+	l := c.looking(req, r)
 	for _, d := range rules() {
 		if id := r.Form.Get(d.of); d.action == r.Action && id != "" {
 			if by := d.blocked(l, id); by != "" {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Request is what was asked of the cloud.
@@ -18,6 +19,7 @@ type Request struct {
 	Mutating bool
 	Status   int    // 0: the connection was cut
 	Code     string // AWS's error code; empty if there was none
+	Took     time.Duration
 }
 
 // reads says whether the action changes nothing.
@@ -99,9 +101,11 @@ func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
 	form, _ := url.ParseQuery(string(body))
 	r := &Request{Service: service(req.Header.Get("Authorization")), Action: form.Get("Action"), Form: form}
 	r.Mutating = !reads(r.Action)
+	start := time.Now()
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		r.Took = time.Since(start)
 		c.log = append(c.log, *r)
 	}()
 	if c.place(r) {
@@ -186,7 +190,7 @@ func (c *Cloud) ask(req *http.Request, r *Request) answer {
 		return c.consoleOutput(r)
 	}
 	page := c.paged(r)
-	a := c.forward(req, r.Form)
+	a := c.catalogued(r, func() answer { return c.forward(req, r.Form) })
 	if a.code != "" || a.status != http.StatusOK {
 		return a
 	}
@@ -195,6 +199,7 @@ func (c *Cloud) ask(req *http.Request, r *Request) answer {
 		return a
 	}
 	c.note(r, tree)
+	c.follow(req, r)
 	c.dress(r, tree)
 	page(tree)
 	a.body = tree.bytes()
@@ -228,6 +233,26 @@ func (c *Cloud) forward(req *http.Request, form url.Values) answer {
 			code, _, _ := bytes.Cut(after, []byte("</Code>"))
 			a.code = string(code)
 		}
+	}
+	return a
+}
+
+// catalogued asks moto once for what never changes and takes it seconds: its catalogue of machine types.
+func (c *Cloud) catalogued(r *Request, ask func() answer) answer {
+	if !strings.HasPrefix(r.Action, "DescribeInstanceType") {
+		return ask()
+	}
+	key := digest(r)
+	c.mu.Lock()
+	a, ok := c.catalogue[key]
+	c.mu.Unlock()
+	if ok {
+		return a
+	}
+	if a = ask(); a.code == "" {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.catalogue[key] = a
 	}
 	return a
 }
