@@ -19,7 +19,7 @@ import (
 // order checks the order of writes in each scenario.
 func (r *crashRig) order() {
 	for _, s := range r.scenarios {
-		site, err := r.begins[s.name].Copy(filepath.Join(r.dir, fmt.Sprintf("case-%d", r.cases.Add(1))))
+		site, err := r.begin(s)
 		if err != nil {
 			r.t.Fatal(err)
 		}

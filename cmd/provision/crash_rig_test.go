@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,9 +28,11 @@ type flavour struct {
 	name    string // empty: it is built in
 	cluster string // the file
 	env     []string
-	sockets bool // the program and the vendor are two processes, and what they say to one another counts
-	stride  int  // every so many moments are in a sample, besides the first and last of a kind
-	thin    int  // of a sample, every so many cases are taken, besides the first of a kind
+	sockets bool         // the program and the vendor are two processes, and what they say to one another counts
+	stride  int          // every so many moments are in a sample, besides the first and last of a kind
+	only    []string     // names of scenarios; nil: all
+	bucket  *crashBucket // where the state is; nil: a folder
+	thin    int          // of a sample, every so many cases are taken, besides the first of a kind
 }
 
 func (f flavour) where() string {
@@ -72,7 +73,7 @@ func newCrashRig(t *testing.T, reach func(t *testing.T) flavour) *crashRig {
 	}
 	r := &crashRig{flavour: reach(t), t: t, dir: dir, program: buildProgram(t, dir), begins: map[string]*crashtest.Site{}, ends: map[string]crashtest.World{}, files: map[string][]string{}, took: map[string]time.Duration{}}
 	for _, s := range crashScenarios() {
-		if r.prepare(s) {
+		if (r.only == nil || slices.Contains(r.only, s.name)) && r.prepare(s) {
 			r.scenarios = append(r.scenarios, s)
 		}
 	}
@@ -96,39 +97,62 @@ func buildProgram(t testing.TB, dir string) string {
 	return program
 }
 
-// prepare runs a scenario undisturbed, and says whether that went well.
-func (r *crashRig) prepare(s scenario) bool {
-	r.t.Helper()
-	site, err := crashtest.NewSite(filepath.Join(r.dir, s.name), r.program, r.cluster)
+// raise makes a site where the scenario is about to begin.
+func (r *crashRig) raise(s scenario, dir string) (*crashtest.Site, error) {
+	cluster := r.cluster
+	if r.bucket != nil {
+		cluster = r.bucket.stateBlock(filepath.Base(dir)) + cluster
+	}
+	site, err := crashtest.NewSite(dir, r.program, cluster)
 	if err != nil {
-		r.t.Fatal(err)
+		return nil, err
 	}
 	site.Env = r.env
 	if err := strangers(site); err != nil {
-		r.t.Fatal(err)
+		return nil, err
 	}
 	for _, args := range s.before {
-		if !r.plainly(site, args) {
-			return false
+		if o, err := site.Run(args...); err != nil || !o.OK() {
+			return nil, fmt.Errorf("undisturbed: %v %w", o, err)
 		}
 	}
 	if s.agent {
 		if err := agentObjects(site); err != nil {
-			r.t.Fatal(err)
+			return nil, err
 		}
 	}
 	if s.lost {
-		if err := os.RemoveAll(site.State()); err != nil {
-			r.t.Fatal(err)
-		}
+		return site, os.RemoveAll(site.State())
+	}
+	return site, nil
+}
+
+// begin makes a site for one case of the scenario.
+func (r *crashRig) begin(s scenario) (*crashtest.Site, error) {
+	dir := filepath.Join(r.dir, fmt.Sprintf("case-%d", r.cases.Add(1)))
+	if r.bucket != nil { // a bucket is not copied
+		return r.raise(s, dir)
+	}
+	return r.begins[s.name].Copy(dir)
+}
+
+// prepare runs a scenario undisturbed, and says whether that went well.
+func (r *crashRig) prepare(s scenario) bool {
+	r.t.Helper()
+	site, err := r.raise(s, filepath.Join(r.dir, s.name))
+	if err != nil {
+		r.t.Error(err)
+		return false
 	}
 	r.begins[s.name] = site
-	clean, err := site.Copy(filepath.Join(r.dir, s.name+" done"))
+	clean, err := r.begin(s)
 	if err != nil {
-		r.t.Fatal(err)
+		r.t.Error(err)
+		return false
 	}
 	start := time.Now()
-	if !r.plainly(clean, s.args) {
+	if o, err := clean.Run(s.args...); err != nil || !o.OK() {
+		r.t.Errorf("undisturbed: %v %v", o, err)
 		return false
 	}
 	r.took[s.name] = time.Since(start)
@@ -140,16 +164,6 @@ func (r *crashRig) prepare(s scenario) bool {
 		r.t.Fatalf("%s: only %v is there", s.name, w.Objects)
 	}
 	r.ends[s.name], r.files[s.name] = w, clean.Files()
-	return true
-}
-
-func (r *crashRig) plainly(s *crashtest.Site, args []string) bool {
-	r.t.Helper()
-	o, err := s.Run(args...)
-	if err != nil || !o.OK() {
-		r.t.Errorf("undisturbed: %v %v", o, err)
-		return false
-	}
 	return true
 }
 
@@ -209,11 +223,12 @@ type crash struct {
 
 // run runs one case: disturbed, then plain, then looks.
 func (r *crashRig) run(c crash) crashtest.Verdict {
-	dir := filepath.Join(r.dir, fmt.Sprintf("case-%d", r.cases.Add(1)))
-	site, err := r.begins[c.scenario.name].Copy(dir)
+	site, err := r.begin(c.scenario)
 	if err != nil {
+		r.t.Error(err)
 		return crashtest.Verdict{Problems: []string{err.Error()}}
 	}
+	defer os.RemoveAll(site.Dir)
 	l := &look{r: r, c: c, site: site, args: c.args}
 	l.then = c.mend()
 	if c.options != "" {
@@ -223,7 +238,6 @@ func (r *crashRig) run(c crash) crashtest.Verdict {
 	l.all()
 	r.tally.Add(c.group, l.v)
 	r.report(l)
-	os.RemoveAll(dir)
 	return l.v
 }
 
@@ -241,142 +255,6 @@ func (r *crashRig) report(l *look) {
 		r.t.Errorf("%s, %s:\n%v\n--- disturbed: %v\n--- after: %v", l.c.group, l.c.name, l.v.Problems, l.disturbed, l.after)
 	} else {
 		r.t.Errorf("%s, %s: %.200v", l.c.group, l.c.name, l.v.Problems[0])
-	}
-}
-
-// A look is one case while it is looked at.
-type look struct {
-	r                *crashRig
-	c                crash
-	site             *crashtest.Site
-	args, then       []string
-	v                crashtest.Verdict
-	disturbed, after crashtest.Outcome
-	keys             bool // a machine was made before the disturbance ended, so the key to it has to be kept
-}
-
-func (l *look) problem(format string, args ...any) {
-	l.v.Problems = append(l.v.Problems, fmt.Sprintf(format, args...))
-}
-
-func (l *look) all() {
-	var err error
-	if l.disturbed, l.v.Disturbed, err = l.c.disturb(l.site, l.args); err != nil {
-		l.problem("the disturbed run: %v", err)
-		return
-	}
-	if len(l.disturbed.Exit.Orphans) > 0 {
-		l.problem("processes outlived the program: %v", l.disturbed.Exit.Orphans)
-	}
-	if l.disturbed.Exit.Late {
-		l.problem("the disturbed run took too long")
-	}
-	had, err := l.site.Secrets()
-	if err != nil {
-		l.problem("secrets after the disturbance: %v", err)
-	}
-	l.keyed(had)
-	if l.after, err = l.site.Run(l.then...); err != nil {
-		l.problem("the run after it: %v", err)
-		return
-	}
-	l.settled(had)
-}
-
-// keyed checks that no machine is there before the key to it is safe.
-func (l *look) keyed(had map[string][]string) {
-	w, err := l.site.World("demo")
-	if err != nil {
-		l.problem("the vendor: %v", err)
-		return
-	}
-	for k := range w.Objects {
-		if !strings.HasPrefix(k, "machine ") {
-			continue
-		}
-		l.keys = !l.c.lost
-		if len(had) == 0 && !l.c.destroys() && !l.c.lost { // a vendor whose machines do not answer has nothing to bring keys back from
-			l.v.Lost++
-			l.problem("%s is there and no secret is saved", k)
-		}
-	}
-}
-
-// settled looks at what the run after the disturbance made.
-func (l *look) settled(had map[string][]string) {
-	if l.disturbed.Asked() || l.after.Asked() {
-		l.v.Questions++
-		l.problem("it asked")
-	}
-	if !l.after.OK() {
-		l.problem("the run after it ended with %d", l.after.Exit.Code)
-	}
-	w, err := l.site.World(owners...)
-	if err != nil {
-		l.problem("the vendor: %v", err)
-		return
-	}
-	d := w.Compare(l.r.ends[l.c.scenario.name])
-	l.v.Orphans, l.v.Twice = len(d.Orphans), len(d.Twice)
-	if !d.None() {
-		l.problem("the vendor has:\n%v", d)
-	}
-	l.v.Converged = l.after.OK() && d.None()
-	l.litter()
-	if l.c.destroys() {
-		if left := l.site.Left(); len(left) > 0 {
-			l.problem("the state is left: %v", left)
-		}
-		return
-	}
-	has, err := l.site.Secrets()
-	if err != nil {
-		l.problem("secrets: %v", err)
-	}
-	if lost := crashtest.Lost(had, has); l.keys && len(lost) > 0 || len(has) == 0 {
-		l.v.Lost += max(1, len(lost))
-		l.problem("lost of %d secrets: %v", len(had), lost)
-	}
-	l.unchanged()
-}
-
-// litter checks that what the killed run left is swept away, at the latest by a run an hour later.
-func (l *look) litter() {
-	left := func() (left []string) {
-		for _, f := range l.site.Files() {
-			if !slices.Contains(l.r.files[l.c.scenario.name], f) {
-				left = append(left, f)
-			}
-		}
-		return left
-	}
-	if len(left()) == 0 {
-		return
-	}
-	if err := l.site.Age(time.Hour); err != nil {
-		l.problem("%v", err)
-	}
-	later := [][]string{l.then}
-	if l.c.destroys() { // there is nothing to do any more: with a new cluster there is
-		later = [][]string{{"apply", "--auto-approve"}, l.then}
-	}
-	for _, args := range later {
-		if o, err := l.site.Run(args...); err != nil || !o.OK() {
-			l.problem("an hour later: %v %v", o, err)
-		}
-	}
-	if left := left(); len(left) > 0 {
-		l.problem("left behind: %v", left)
-	}
-}
-
-// unchanged checks that there is nothing left to do.
-func (l *look) unchanged() {
-	args := append([]string{"plan", "--detailed-exitcode"}, l.then[2:]...)
-	o, err := l.site.Run(args...)
-	if err != nil || !o.OK() {
-		l.v.Converged = false
-		l.problem("it is not settled: %v %v", o, err)
 	}
 }
 

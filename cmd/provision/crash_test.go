@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -165,7 +164,7 @@ func (r *crashRig) moments(s scenario) (ms []moment) {
 // boundaries lists those of an undisturbed run.
 func (r *crashRig) boundaries(s scenario) (bs []crashtest.Boundary) {
 	r.t.Helper()
-	site, err := r.begins[s.name].Copy(filepath.Join(r.dir, fmt.Sprintf("case-%d", r.cases.Add(1))))
+	site, err := r.begin(s)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -315,7 +314,7 @@ func fault(options string) disturbance {
 // calls counts the calls to the vendor that a scenario takes.
 func (r *crashRig) calls(s scenario) int {
 	for n := 1; n < 200; n++ {
-		site, err := r.begins[s.name].Copy(filepath.Join(r.dir, fmt.Sprintf("case-%d", r.cases.Add(1))))
+		site, err := r.begin(s)
 		if err != nil {
 			r.t.Fatal(err)
 		}

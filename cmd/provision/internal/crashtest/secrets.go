@@ -30,7 +30,16 @@ func (s *Site) Secrets() (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = filepath.WalkDir(s.State(), func(path string, d fs.DirEntry, err error) error {
+	for _, dir := range []string{s.State(), s.Elsewhere()} {
+		if werr := openAll(dir, ids, all); err == nil {
+			err = werr
+		}
+	}
+	return all, err
+}
+
+func openAll(dir string, ids []age.Identity, all map[string][]string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && (d.IsDir() || !strings.HasSuffix(path, ".age")) {
 			return nil
 		} else if err != nil {
@@ -42,7 +51,6 @@ func (s *Site) Secrets() (map[string][]string, error) {
 		}
 		return err
 	})
-	return all, err
 }
 
 func openSecrets(path string, ids []age.Identity) (map[string]string, error) {

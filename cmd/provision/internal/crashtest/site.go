@@ -30,7 +30,7 @@ type Site struct {
 // NewSite makes a site with the cluster's file.
 func NewSite(dir, program, cluster string) (*Site, error) {
 	s := &Site{Dir: dir, Program: program}
-	for _, d := range []string{s.Root(), s.Home(), s.temp()} {
+	for _, d := range []string{s.Root(), s.Home(), s.temp(), s.Elsewhere()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, err
 		}
@@ -57,6 +57,9 @@ func (s *Site) temp() string { return filepath.Join(s.Root(), "tmp") }
 
 // State is the folder that has the cluster's state folder in it.
 func (s *Site) State() string { return filepath.Join(s.Home(), "state") }
+
+// Elsewhere is a folder for a copy of the state if it is in a bucket; who uses the site copies it there.
+func (s *Site) Elsewhere() string { return filepath.Join(s.Dir, "elsewhere") }
 
 // Identity is the path of the user's age identity.
 func (s *Site) Identity() string { return filepath.Join(s.Home(), "config/provision/identity.age") }

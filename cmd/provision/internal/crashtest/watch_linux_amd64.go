@@ -18,8 +18,7 @@ import (
 // Run runs the program to its end. cmd's standard streams have to be files or nil, and it must not be used afterwards. The
 // error is about the watch, not about how the program ended.
 func (w *Watch) Run(cmd *exec.Cmd) (Exit, error) {
-	// All of ptrace belongs to one thread. It is not given back, so that it ends, and the kernel with it kills whatever it
-	// still holds (EXITKILL).
+	// All of ptrace belongs to one thread. If it ends while it still holds something, the kernel kills that (EXITKILL).
 	type result struct {
 		exit Exit
 		err  error
@@ -28,6 +27,9 @@ func (w *Watch) Run(cmd *exec.Cmd) (Exit, error) {
 	go func() {
 		runtime.LockOSThread()
 		exit, err := w.run(cmd)
+		if err == nil { // others may have started processes from this thread that are to end with it: it goes on
+			runtime.UnlockOSThread()
+		}
 		done <- result{exit, err}
 	}()
 	r := <-done
@@ -135,6 +137,8 @@ func (t *trace) loop() error {
 			return nil
 		case err != nil:
 			return err
+		case tid == 0 && len(t.threads) == 0: // what is left is nothing of the program's
+			return nil
 		case tid == 0: // only children of the program are left
 			if deadline.IsZero() {
 				deadline = time.Now().Add(3 * time.Second)
