@@ -214,7 +214,9 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 		return nil, err
 	}
 	o.ReadOnly, o.AnyMachine = readOnly, !p.Caps().Local
-	st, err := state.Open(ctx, o)
+	waiting, opened := a.untilStopped(ctx)
+	defer opened()
+	st, err := state.Open(waiting, o)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
@@ -62,6 +63,23 @@ func (a *app) stateOptions(c *config.Cluster) (state.Options, error) {
 	return o, nil
 }
 
+// untilStopped is a context that also ends with the first interrupt, until opened is called: nobody waits for a lease in vain.
+// It is not ended by that, since what was opened may go on using it.
+func (a *app) untilStopped(ctx context.Context) (waiting context.Context, opened func()) {
+	waiting, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-a.stop:
+			cancel()
+		case <-done:
+		case <-ctx.Done():
+			cancel()
+		}
+	}()
+	return waiting, sync.OnceFunc(func() { close(done) })
+}
+
 // firstOf returns the first text that is not empty.
 func firstOf(all ...string) string {
 	for _, s := range all {
@@ -116,7 +134,9 @@ func (a *app) stateVerb(use, short string, run func(ctx context.Context, c *conf
 func (a *app) stateShowCommand() *cobra.Command {
 	return a.stateVerb("show [FILE]", "Show where the state is, who holds it and who can read it", func(ctx context.Context, _ *config.Cluster, o state.Options) error {
 		o.ReadOnly, o.Sealed, o.Accept = true, true, true
-		s, err := state.Open(ctx, o)
+		waiting, opened := a.untilStopped(ctx)
+		defer opened()
+		s, err := state.Open(waiting, o)
 		if err != nil {
 			return err
 		}
@@ -177,7 +197,9 @@ func stamp(t time.Time) string {
 func (a *app) stateAcceptCommand() *cobra.Command {
 	c := a.stateVerb("accept [FILE]", "Go on with a state that is older than one that was seen", func(ctx context.Context, _ *config.Cluster, o state.Options) error {
 		o.Accept, o.Sealed = true, true
-		s, err := state.Open(ctx, o)
+		waiting, opened := a.untilStopped(ctx)
+		defer opened()
+		s, err := state.Open(waiting, o)
 		if err != nil {
 			return err
 		}
@@ -207,7 +229,9 @@ func (a *app) stateRekeyCommand() *cobra.Command {
 		if renew && (len(o.Recipients) > 0 || len(o.KeyCommand) > 0 || o.UsePassphrase) {
 			return diag.New(diag.BadFlags, "The file says whom the secrets are for, so a new identity changes nothing: change recipients in the state block.")
 		}
-		s, err := state.Open(ctx, o)
+		waiting, opened := a.untilStopped(ctx)
+		defer opened()
+		s, err := state.Open(waiting, o)
 		if err != nil {
 			return err
 		}
@@ -260,7 +284,9 @@ func (a *app) stateMoveCommand() *cobra.Command {
 		}
 		there := o
 		there.URL, there.Folder = to, ""
-		place, err := state.Move(ctx, o, there)
+		waiting, opened := a.untilStopped(ctx)
+		defer opened()
+		place, err := state.Move(waiting, o, there)
 		if err != nil {
 			return err
 		}
