@@ -141,4 +141,3 @@ func (s *State) resume(ctx context.Context, i image, p parsed) error {
 	}
 	return nil
 }
-
