@@ -77,6 +77,7 @@ func (w networks) begin(ctx context.Context, spec providers.NetworkSpec) (*netwo
 		}
 	}
 	out, err := w.p.ec2.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: ptr(cidr.String()), TagSpecifications: specified(types.ResourceTypeVpc, tags)})
+	w.p.made.unanswered(providers.NetworkNoun, spec.Key(), err)
 	if err != nil {
 		return nil, err
 	}

@@ -372,7 +372,11 @@ func (p *Provider) named(ctx context.Context, k providers.Key) (*network, error)
 			return n, err
 		}
 	}
-	all, err := p.find(ctx, owned(providers.NetworkNoun, k))
+	var all []*network
+	err := p.surely(ctx, providers.NetworkNoun, k, func() (_ bool, err error) {
+		all, err = p.find(ctx, owned(providers.NetworkNoun, k))
+		return len(all) > 0, err
+	})
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}

@@ -88,6 +88,7 @@ func (w snapshots) Create(ctx context.Context, spec providers.SnapshotSpec) (_ p
 		}
 		out, err := w.p.ec2.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: ptr(string(spec.Volume)),
 			TagSpecifications: specified(types.ResourceTypeSnapshot, label(providers.SnapshotNoun, spec.Key(), spec.Tags, nil))})
+		w.p.made.unanswered(providers.SnapshotNoun, spec.Key(), err)
 		if err != nil {
 			return providers.Snapshot{}, err
 		}
@@ -122,7 +123,11 @@ func (w snapshots) there(ctx context.Context, k providers.Key) (string, error) {
 			return id, err
 		}
 	}
-	all, err := w.find(ctx, k)
+	var all []types.Snapshot
+	err := w.p.surely(ctx, providers.SnapshotNoun, k, func() (_ bool, err error) {
+		all, err = w.find(ctx, k)
+		return len(all) > 0, err
+	})
 	if err != nil || len(all) == 0 {
 		return "", err
 	}
