@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"encoding/base64"
 	"net/netip"
 	"slices"
 	"strings"
@@ -297,6 +298,24 @@ func TestUserData(t *testing.T) {
 		twice, _ := userData(c.spec)
 		if got != twice {
 			t.Error("the same spec gives other user data: RunInstances would refuse its own token")
+		}
+	}
+}
+
+func TestHostKeysOnConsoles(t *testing.T) {
+	key, other := awstest.HostKey("a"), awstest.HostKey("b")
+	for _, c := range []struct{ said, want string }{
+		{"", ""},
+		{"[ 1.0] booting\r\n", ""},
+		{key + "\r\n", ""}, // a key that somebody wrote: of who may log in, perhaps
+		{"provision-host-key: " + key + "\r\n", key},
+		{"[ 9.1] sh[7]: provision-host-key: " + key + "\r\nprovision-host-key: " + other + "\r\n", key},
+		{"provision-host-key: " + key[:40], ""}, // not all of it is there yet
+		{awstest.Console("a"), key},
+		{"-----BEGIN SSH HOST KEY KEYS-----\r\n" + key + " root@a\r\n", ""},
+	} {
+		if got := hostKeyIn(base64.StdEncoding.EncodeToString([]byte(c.said))); got != c.want {
+			t.Errorf("on %q: %q, want %q", c.said, got, c.want)
 		}
 	}
 	if got := hostKeyIn("not base64!"); got != "" {

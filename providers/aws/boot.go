@@ -59,8 +59,13 @@ func joined(ours, theirs string) string {
 	return "Content-Type: multipart/mixed; boundary=\"" + edge + "\"\r\nMIME-Version: 1.0\r\n\r\n" + part(ours) + part(theirs) + "--" + edge + "--\r\n"
 }
 
-// hostKeyLine is a host key on a console: ours, or cloud-init's own, which it writes too.
-var hostKeyLine = regexp.MustCompile(`(?m)^(?:.*` + keyMark + ` )?(ssh-ed25519 [A-Za-z0-9+/]{68})(?: \S*)?\s*$`)
+// Where a host key is on a console: on our line, or among those that cloud-init writes. Other keys may be there too, such as
+// those of who may log in.
+var (
+	ourKey    = regexp.MustCompile(`(?m)` + keyMark + ` (ssh-ed25519 [A-Za-z0-9+/]{68})\s*$`)
+	theirKeys = regexp.MustCompile(`(?s)-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----`)
+	theirKey  = regexp.MustCompile(`(?m)^\s*(ssh-ed25519 [A-Za-z0-9+/]{68})(?: \S*)?\s*$`)
+)
 
 // hostKeyIn returns the first host key on a console, which the API gives in base64; "" if there is none yet. What comes later,
 // other programs could have written.
@@ -69,8 +74,13 @@ func hostKeyIn(output string) string {
 	if err != nil {
 		return ""
 	}
-	if m := hostKeyLine.FindSubmatch(text); m != nil {
+	if m := ourKey.FindSubmatch(text); m != nil {
 		return string(m[1])
+	}
+	if block := theirKeys.FindSubmatch(text); block != nil {
+		if m := theirKey.FindSubmatch(block[1]); m != nil {
+			return string(m[1])
+		}
 	}
 	return ""
 }
