@@ -75,7 +75,7 @@ func TestCrashBucket(t *testing.T) {
 			env := slices.DeleteFunc(os.Environ(), func(v string) bool { return !vendors.MatchString(v) })
 			r := newCrashRig(t, func(t *testing.T) flavour {
 				return flavour{name: server.Name, cluster: crashCluster, env: env, sockets: true, bucket: &crashBucket{t, server},
-					only: []string{"apply", "replace", "destroy"}, stride: 1000, thin: 20}
+					only: []string{"apply", "replace", "destroy"}, stride: 1000, thin: 4, most: 10}
 			})
 			r.killedAtBoundaries()
 			t.Logf("\n%s", r.tally.String())

@@ -32,7 +32,7 @@ provider "fakeplug" {
   options = var.options
 }
 `, pin) + crashBody
-	return flavour{name: "plug-in", cluster: cluster, env: env, sockets: true, stride: 1000, thin: 20}
+	return flavour{name: "plug-in", cluster: cluster, env: env, sockets: true, stride: 1000, thin: 20, most: 30}
 }
 
 // TestCrashPlugin kills the program, and the plug-in that is its vendor, at every boundary: what each writes to files, and what

@@ -32,6 +32,7 @@ type flavour struct {
 	stride  int          // every so many moments are in a sample, besides the first and last of a kind
 	only    []string     // names of scenarios; nil: all
 	bucket  *crashBucket // where the state is; nil: a folder
+	most    int          // so many cases are in a sample at most; 0: no limit
 	thin    int          // of a sample, every so many cases are taken, besides the first of a kind
 }
 
