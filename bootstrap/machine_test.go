@@ -214,7 +214,7 @@ func controlPlaneNode() templates.Node {
 // target connects to the machine.
 func target(t testing.TB, m *machine, p *bootstrap.Programs, keys *ssh.Keys) *bootstrap.Target {
 	t.Helper()
-	h, err := ssh.Dial(context.Background(), ssh.Options{Name: "demo-cp-0", Addr: "10.88.0.2", HostKeys: []string{m.HostKey()}, Through: m, Keys: keys, Redial: 50 * time.Millisecond})
+	h, err := ssh.Dial(context.Background(), ssh.Options{Name: "demo-cp-0", Addr: "10.88.0.2", HostKeys: []string{m.HostKey()}, Through: m, Keys: keys, Redial: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
