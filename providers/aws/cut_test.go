@@ -1,0 +1,41 @@
+package aws
+
+import (
+	"testing"
+
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/aws/awstest"
+	"github.com/provisionhq/provision/providers/providertest"
+)
+
+// TestCutAnywhere runs the suite with every place cut where the connection can break: before the effect of each request that
+// changes something, and after it.
+func TestCutAnywhere(t *testing.T) {
+	p := open(t, awstest.Options{}, oneZone)
+	cuts := 0
+	providertest.Run(t, func(t *testing.T) providertest.Fixture {
+		f := fixture(t, p)
+		f.Slow = true // there are thousands of requests
+		f.Network = func(n *providers.NetworkSpec) {
+			if n.Zones = oneZone.Zones; n.Name == "b-shared" { // machines are put into all
+				n.Zones = []string{"eu-west-1a", "eu-west-1c"}
+			}
+		}
+		f.Cut = func(n int) func() bool {
+			heal := cloud.Cut(n, false)
+			return func() bool {
+				reached := heal()
+				if reached {
+					cuts++
+				}
+				return reached
+			}
+		}
+		return f
+	})
+	t.Logf("%d cuts", cuts)
+	if cuts < 100 {
+		t.Errorf("%d cuts are fewer than there are places", cuts)
+	}
+	report(t)
+}
