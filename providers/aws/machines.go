@@ -197,7 +197,7 @@ func (m machines) Delete(ctx context.Context, id providers.ID) (err error) {
 		return err
 	}
 	if stateOf(i) != types.InstanceStateNameShuttingDown {
-		if err := (balancers{m.p}).without(ctx, i); err != nil {
+		if err := balancers(m).without(ctx, i); err != nil {
 			return err
 		}
 		if _, err := m.p.ec2.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{string(id)}}); ignoring(err) != nil {

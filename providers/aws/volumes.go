@@ -389,5 +389,5 @@ func (w volumes) Resize(ctx context.Context, id providers.ID, size int) (_ provi
 
 // Snapshots returns the snapshots.
 func (w volumes) Snapshots() providers.Objects[providers.SnapshotSpec, providers.Snapshot] {
-	return snapshots{w.p}
+	return snapshots(w)
 }

@@ -97,13 +97,6 @@ func (c *Cloud) once(key string, r *Request, ask func() answer) answer {
 	return a
 }
 
-// forgetName lets a name be used for something else, as the thing that bore it is gone.
-func (c *Cloud) forgetName(action, name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.tokens, action+" "+name)
-}
-
 func digest(r *Request) string {
 	h := sha256.New()
 	for _, k := range slices.Sorted(maps.Keys(r.Form)) {

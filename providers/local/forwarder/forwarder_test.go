@@ -387,14 +387,12 @@ func TestApply(t *testing.T) {
 
 func TestUDP(t *testing.T) {
 	port, target := free(t), free(t)
-	var hosts []*net.UDPConn
 	for _, at := range []netip.Addr{one, two} {
 		l, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at, uint16(target))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		hosts = append(hosts, l)
 		go func() {
 			buf := make([]byte, 100)
 			for {

@@ -27,7 +27,6 @@ type loan struct {
 	revision bucket.Revision // of the journal
 	begun    bool
 	entries  []byte // of the journal alone
-	last     uint64 // number of the last entry
 	broken   error
 }
 

@@ -84,7 +84,6 @@ func writeJournal(t *testing.T, path string, h header, es ...entry) {
 
 func TestAnotherMachine(t *testing.T) {
 	o := filled(t, 2)
-	path := fileOf(t, o, "journal")
 	mine := machineID()
 	for _, c := range []struct {
 		machine string
@@ -92,7 +91,7 @@ func TestAnotherMachine(t *testing.T) {
 		refused bool
 	}{{"ffff", false, mine != ""}, {"ffff", true, false}, {"", false, false}, {mine, false, false}} {
 		must(t, os.RemoveAll(o.Seen))
-		path = fileOf(t, o, "journal")
+		path := fileOf(t, o, "journal")
 		writeJournal(t, path, header{Cluster: "demo", UID: "u", Machine: c.machine, Host: "elsewhere"})
 		o.AnyMachine = c.any
 		if c.refused {
