@@ -213,6 +213,9 @@ func (a *agent) start(ctx context.Context, node templates.Node, dir string, m *b
 	self := netip.AddrPortFrom(node.Address, templates.APIPort).String()
 	a.balancer.Set(ctx, node.Endpoints, self)
 	a.work(ctx, node, dir, m)
+	if node.Role == templates.ControlPlane {
+		impatient(a.log)
+	}
 	a.follow(ctx, node)
 	a.mu.Lock()
 	dead := a.dead

@@ -136,7 +136,7 @@ func (r *haRig) tryStatus() (s engine.Status, err error) {
 	return s, json.Unmarshal([]byte(o), &s)
 }
 
-// whole waits until so many members of etcd vote and are well, somebody has the virtual address, and all nodes are ready.
+// whole waits until so many members of etcd vote, are well and in step, somebody has the virtual address, and all nodes are ready.
 func (r *haRig) whole(what string, members int, limit time.Duration) time.Duration {
 	r.t.Helper()
 	return r.eventually(what, slack(limit), func() (bool, string) {
@@ -146,7 +146,7 @@ func (r *haRig) whole(what string, members int, limit time.Duration) time.Durati
 		}
 		well := s.Etcd != nil && s.Etcd.Quorum && len(s.Etcd.Members) == members && s.Ready && s.Address != nil && s.Address.Holder != ""
 		for _, m := range s.Etcd.Members {
-			well = well && m.Healthy && !m.Learner
+			well = well && m.Healthy && !m.Learner && m.Lag < 100 // in step
 		}
 		b, _ := json.Marshal(s)
 		return well, string(b)
