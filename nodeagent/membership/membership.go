@@ -20,6 +20,8 @@ import (
 const (
 	// statusTimeout is how long one member may take to say how it is.
 	statusTimeout = 2 * time.Second
+	// agreeTimeout is how long the members may take to agree on who they are. Those that have a quorum need milliseconds.
+	agreeTimeout = 5 * time.Second
 	// settle is how long a refusal is taken for passing: etcd wants its members to have been connected for five seconds
 	// before it takes in another.
 	settle = 30 * time.Second
@@ -57,9 +59,14 @@ var errNoQuorum = errors.New("etcd has no quorum, so its members cannot be chang
 
 // Report returns the members and how they are. Without a quorum it is what one member remembers.
 func (c Cluster) Report(ctx context.Context) (templates.EtcdReport, error) {
-	list, err := c.api().Members(ctx, true)
+	agree, cancel := context.WithTimeout(ctx, agreeTimeout)
+	defer cancel()
+	list, err := c.api().Members(agree, true)
 	r := templates.EtcdReport{Quorum: err == nil}
 	if err != nil {
+		if agree.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("more than half of the voting members did not agree within %v", agreeTimeout)
+		}
 		r.Problem = err.Error()
 		if list, err = c.api().Members(ctx, false); err != nil {
 			return r, fmt.Errorf("no member of etcd answers: %w", err)

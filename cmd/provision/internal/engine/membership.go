@@ -207,7 +207,7 @@ func (e *Engine) askQuorum(ctx context.Context, ms []providers.Machine) (witness
 		a := <-answers
 		switch {
 		case a.err != nil && remembers.name == "":
-			err = fmt.Errorf("%s: %s", a.name, firstLine(a.err))
+			err = fmt.Errorf("%s: %s", a.name, strings.TrimPrefix(firstLine(a.err), a.name+": "))
 		case a.err != nil:
 		case a.said.Quorum:
 			return a.witness, nil
