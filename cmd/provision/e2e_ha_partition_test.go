@@ -31,17 +31,17 @@ func (r *haRig) partPartition() {
 	}
 	h := holder()
 	cut := others(h)[0]
-	r.partition("one of three, "+cut, []string{cut}, append(others(cut), "workers-0", "workers-1"))
+	r.partition("one of three, "+cut, []string{cut}, append(others(cut), "workers-0", "workers-1"), false)
 	h = holder()
-	r.partition("the one with the virtual address, "+h, []string{h}, append(others(h), "workers-0", "workers-1"))
+	r.partition("the one with the virtual address, "+h, []string{h}, append(others(h), "workers-0", "workers-1"), true)
 	h = holder()
-	r.partition("the one with the virtual address, "+h+", and a worker", []string{h, "workers-1"}, append(others(h), "workers-0"))
+	r.partition("the one with the virtual address, "+h+", and a worker", []string{h, "workers-1"}, append(others(h), "workers-0"), false)
 }
 
 // partition cuts two groups of machines from each other: minority, whose first is a control-plane machine, and majority. The
-// balancer and the host reach both sides; the host looks who has the virtual address, and joins one side after the other
-// to run the program there. workers-0, from which the API is probed, is with the majority.
-func (r *haRig) partition(what string, minority, majority []string) {
+// balancer and the host reach both sides; the host looks who has the virtual address, and, if told to, joins one side after
+// the other to run the program there. workers-0, from which the API is probed, is with the majority.
+func (r *haRig) partition(what string, minority, majority []string, ask bool) {
 	r.t.Helper()
 	ways := r.ways()
 	for i := range ways {
@@ -60,14 +60,9 @@ func (r *haRig) partition(what string, minority, majority []string) {
 	ps.seen(r.t, what+" is cut off", bound)
 	asker.end(r.t, what)
 
-	host := []string{r.hostMAC()}
-	r.cut("host", majority, host)
-	r.says(what, "from the minority", 1, "NO QUORUM", "Control plane has no quorum")
-	r.heal("host", majority)
-	r.cut("host", minority, host)
-	r.says(what, "from the majority", 0, "2 of 3 voting members are well", "does not answer")
-	r.heal("host", minority)
-
+	if ask {
+		r.askSides(what, minority, majority)
+	}
 	asker = r.askARP()
 	r.heal("machines", append(minority, majority...))
 	took := r.whole("healed", 3, time.Minute)
@@ -75,6 +70,18 @@ func (r *haRig) partition(what string, minority, majority []string) {
 	asker.end(r.t, what+" is back")
 	ps.end()
 	w.end(r.t)
+}
+
+// askSides runs the program on both sides.
+func (r *haRig) askSides(what string, minority, majority []string) {
+	r.t.Helper()
+	host := []string{r.hostMAC()}
+	r.cut("host", majority, host)
+	r.says(what, "from the minority", 1, "NO QUORUM", "Control plane has no quorum")
+	r.heal("host", majority)
+	r.cut("host", minority, host)
+	r.says(what, "from the majority", 0, "2 of 3 voting members are well", "does not answer")
+	r.heal("host", minority)
 }
 
 // refuses sees that a machine alone neither writes nor tells old things as if they were new.
