@@ -49,7 +49,7 @@ func (a *app) apply(ctx context.Context, c *cobra.Command, file string, rest []s
 	if err := noArgs(c, rest); err != nil {
 		return err
 	}
-	w, err := a.work(file, "apply")
+	w, err := a.work(file, "apply", true)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,10 @@ func (a *app) do(ctx context.Context, w work) error {
 	if w.verb == "destroy" {
 		execute = s.engine.Destroy
 	}
-	return a.ended(r, events, execute(ctx, p, a.stop))
+	if err = execute(ctx, p, a.stop); err == nil {
+		err = w.end(s.state)
+	}
+	return a.ended(r, events, err)
 }
 
 // ended ends the rendering of a run that ended so.
@@ -131,12 +134,11 @@ func (a *app) approve(ctx context.Context, w work, p *plan.Plan) error {
 	if a.flags.autoApprove || p.Empty() || w.saved != nil { // a saved plan was looked at before
 		return nil
 	}
-	verb, file := w.verb, w.file
 	if a.flags.json {
-		return diag.New(diag.PlanRefused, "With --json there is nobody to ask. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" "+file+" --auto-approve --json")
+		return diag.New(diag.PlanRefused, "With --json there is nobody to ask. Nothing was changed.").Next("Say so if the plan is right:", a.commandLine()+" --auto-approve")
 	}
 	if _, terminal := size(a.in); !terminal {
-		return diag.New(diag.PlanRefused, "There is no terminal to ask on. Nothing was changed.").Next("Say so if the plan is right:", "provision "+verb+" "+file+" --auto-approve")
+		return diag.New(diag.PlanRefused, "There is no terminal to ask on. Nothing was changed.").Next("Say so if the plan is right:", a.commandLine()+" --auto-approve")
 	}
 	ok, err := ui.Confirm(ctx, a.in, a.err, "Do this?")
 	if err != nil {

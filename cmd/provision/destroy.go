@@ -19,7 +19,7 @@ func (a *app) destroy(ctx context.Context, c *cobra.Command, file string, rest [
 	if err := noArgs(c, rest); err != nil {
 		return err
 	}
-	w, err := a.work(file, "destroy")
+	w, err := a.work(file, "destroy", false)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (a *app) planCommand() *cobra.Command {
 }
 
 func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool) error {
-	w, err := a.work(file, map[bool]string{true: "destroy"}[destroy])
+	w, err := a.work(file, map[bool]string{true: "destroy"}[destroy], false)
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ type work struct {
 	path    string      // of the saved plan
 }
 
-// work reads the flags, and the file if it is a saved plan.
-func (a *app) work(file, verb string) (work, error) {
+// work reads the flags, and the file if it is a saved plan, where one is taken.
+func (a *app) work(file, verb string, takesPlan bool) (work, error) {
 	if verb == "" {
 		verb = "apply"
 	}
@@ -53,9 +53,16 @@ func (a *app) work(file, verb string) (work, error) {
 			return work{}, diag.New(diag.BadFlags, "--forbid takes create, update, restart, replace and delete; %q is none of them.%s", f, diag.DidYouMean(f, []string{"create", "update", "restart", "replace", "delete"}))
 		}
 	}
+	if verb == "destroy" && len(w.only)+len(w.replace) > 0 {
+		return work{}, diag.New(diag.BadFlags, "A destroy is of the whole cluster: --only and --replace are not for it. Nothing was changed.").
+			Next("To remove a part, change the file and apply it.")
+	}
 	b, err := os.ReadFile(file)
 	if err != nil || !plan.IsSaved(b) {
 		return w, nil // what is wrong with the file, loading it will say
+	}
+	if !takesPlan {
+		return work{}, diag.New(diag.BadFlags, "%s is a saved plan, and this takes a cluster's file. Nothing was changed.", file).Next("To execute the plan:", "provision apply "+file)
 	}
 	return a.savedWork(w, b)
 }
@@ -171,6 +178,9 @@ func (w work) fits(s *session, now *plan.Plan) error {
 		return diag.New(diag.PlanFile, "%s does not say what it said when the plan %s was made, or other values of variables were given. Nothing was changed.", w.file, w.path).
 			Next("Give the same --var and --var-file as then, or make a new plan:", again)
 	}
+	if !now.Empty() && slices.ContainsFunc(s.state.Records(), func(r state.Record) bool { return r.Type == state.Note && r.Address == w.note()+" done" }) {
+		return diag.New(diag.PlanStale, "The plan %s was executed to its end before. Nothing was changed by this command.", w.path).Next("Make a new plan and look at it:", again)
+	}
 	begun := slices.ContainsFunc(s.state.Records(), func(r state.Record) bool { return r.Type == state.Note && r.Address == w.note() })
 	if diffs := plan.Compare(w.saved.Plan, now, begun); len(diffs) > 0 {
 		return diag.New(diag.PlanStale, "Since the plan %s was made, this has changed:\n\n- %s\n\nNothing was changed by this command.", w.path, strings.Join(diffs, "\n- ")).
@@ -188,6 +198,14 @@ func (w work) begin(st *state.State) error {
 		return nil
 	}
 	return st.Append(state.Record{Type: state.Note, Address: w.note()})
+}
+
+// end notes that a saved plan was executed to its end. After a destroy there is nothing to note it in.
+func (w work) end(st *state.State) error {
+	if w.saved == nil || w.verb == "destroy" {
+		return nil
+	}
+	return st.Append(state.Record{Type: state.Note, Address: w.note() + " done"})
 }
 
 // save writes the plan to a file.

@@ -18,6 +18,9 @@ func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
 	if err := e.look(ctx, nil); err != nil {
 		return nil, err
 	}
+	if e.want.UID = e.State.UID(); e.want.UID == "" || !e.State.Exists() {
+		e.want.UID = e.vendorUID()
+	}
 	if e.State.Exists() {
 		if err := e.checkOwner(); err != nil {
 			return nil, err

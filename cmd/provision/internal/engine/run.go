@@ -33,7 +33,7 @@ func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) 
 	}
 	var ds diag.Diagnostics
 	if lost() {
-		ds = append(ds, diag.New(diag.StateLocked, "This command lost its lease on the cluster's state: it was stopped, or could not reach the state, for longer than the lease lasts, and somebody else may be at work now. No new step was started; nothing that this command wrote since counts.").
+		ds = append(ds, diag.New(diag.StateFenced, "This command lost its lease on the cluster's state: it was stopped, or could not reach the state, for longer than the lease lasts, and somebody else may be at work now. No new step was started; nothing that this command wrote since counts.").
 			Next("See who works on the cluster, and run the same command again:", "provision state show "+e.Cluster.File, e.again()))
 	}
 	for _, s := range res.Of(graph.Failed, graph.Interrupted) {
