@@ -115,7 +115,7 @@ func TestHostileFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()
 			checkLoad(t, []byte(src))
-			if took := time.Since(begin); took > 20*time.Second {
+			if took := time.Since(begin); took > 2*time.Minute {
 				t.Errorf("took %v", took)
 			}
 		})
