@@ -138,6 +138,7 @@ del() {
 # prepare ID NAME KEYS keeps what Delete puts back, names the host, and lets the keys in.
 prepare() {
 	is $top/claim.json "$1" || die "the claim is gone"
+	alone
 	keep
 	keyfile
 	strip "$keys"
@@ -150,22 +151,36 @@ prepare() {
 	grep -qwF -- "$2" /etc/hosts 2>/dev/null || prepend /etc/hosts "127.0.1.1	$2"
 }
 
+# alone waits until nobody else of the same owner prepares this host. One that died in the middle is waited for in vain.
+alone() {
+	n=0
+	until mkdir $top/.busy 2>/dev/null; do
+		n=$((n + 1))
+		[ $n -lt 100 ] || break
+		sleep 0.1 2>/dev/null || sleep 1
+	done
+	trap 'rmdir $top/.busy 2>/dev/null || :' EXIT
+}
+
 keep() {
 	[ ! -d $top/kept ] || return 0
-	rm -rf $top/.kept
-	mkdir $top/.kept
-	uname -n >$top/.kept/hostname
-	[ ! -e /etc/hostname ] || cp -p /etc/hostname $top/.kept/etc-hostname
+	new=$top/.kept.$$
+	rm -rf "$new"
+	mkdir "$new"
+	uname -n >"$new"/hostname
+	[ ! -e /etc/hostname ] || cp -p /etc/hostname "$new"/etc-hostname
 	for s in $settings; do
 		v=$(cat "/proc/sys/$s" 2>/dev/null) && printf '%s %s\n' "$s" "$v"
-	done >$top/.kept/settings || :
+	done >"$new"/settings || :
 	for p in $ours; do
 		[ ! -d "$p" ] || find "$p" -type d -exec stat -c '%a %u:%g %n' {} +
-	done >$top/.kept/folders
+	done >"$new"/folders
 	keyfile
-	[ -e "$keys" ] || echo "$keys" >$top/.kept/made
-	[ -d "${keys%/*}" ] || { echo "${keys%/*}" >>$top/.kept/made; mkdir -p "${keys%/*}"; chmod 700 "${keys%/*}"; chown "$owner" "${keys%/*}"; }
-	mv $top/.kept $top/kept
+	[ -e "$keys" ] || echo "$keys" >"$new"/made
+	[ -d "${keys%/*}" ] || { echo "${keys%/*}" >>"$new"/made; mkdir -p "${keys%/*}"; chmod 700 "${keys%/*}"; chown "$owner" "${keys%/*}"; }
+	# Another of the same owner may do this at the same moment: the first is kept, and changes nothing before.
+	[ -d $top/kept ] || mv "$new" $top/kept
+	rm -rf "$new" "$top/kept/${new##*/}"
 }
 
 # keyfile finds the file of the keys that let the user in.
@@ -272,7 +287,7 @@ restore() {
 # free ID gives the host back: the claim goes last.
 free() {
 	is $top/claim.json "$1" || { del $top/claim.json.none; echo gone; return; }
-	rm -rf $top/kept $top/.kept
+	rm -rf $top/kept $top/.kept* $top/.busy
 	del $top/claim.json
 	echo done
 }
