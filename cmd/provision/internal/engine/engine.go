@@ -218,7 +218,7 @@ func (e *Engine) kube(ctx context.Context) (kube, error) {
 	e.mu.Unlock()
 	if m, ok := e.machine(known); ok && known != "" {
 		if h, err := e.host(ctx, m); err == nil {
-			return kube{h}, nil
+			return kube{h, e.otherServing}, nil
 		}
 	}
 	var ms []providers.Machine
@@ -228,6 +228,15 @@ func (e *Engine) kube(ctx context.Context) (kube, error) {
 		}
 	}
 	return e.firstServing(ctx, ms)
+}
+
+// otherServing is a control-plane machine that serves the API, when the connection to the one that did is lost.
+func (e *Engine) otherServing(ctx context.Context) (ssh.Host, error) {
+	e.mu.Lock()
+	e.apiHost = ""
+	e.mu.Unlock()
+	k, err := e.kube(ctx)
+	return k.host, err
 }
 
 // firstServing asks all of the machines at once and takes the first that serves the API. Of a single one it takes for granted
@@ -243,9 +252,9 @@ func (e *Engine) firstServing(ctx context.Context, ms []providers.Machine) (kube
 		go func() {
 			h, err := e.host(ctx, m)
 			if err == nil && len(ms) > 1 {
-				err = kube{h}.answers(ctx)
+				err = kube{host: h}.answers(ctx)
 			}
-			answers <- answer{kube{h}, m, err}
+			answers <- answer{kube{h, e.otherServing}, m, err}
 		}()
 	}
 	last := fmt.Errorf("no control-plane machine is there")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,7 +20,24 @@ const recordName = "provision"
 
 // kube is the cluster's API as seen through a control-plane machine: kubectl of the bundle, run there over SSH. So the
 // command needs no route to the API, and no second copy of Kubernetes' client.
-type kube struct{ host ssh.Host }
+type kube struct {
+	host  ssh.Host
+	other func(context.Context) (ssh.Host, error) // one to go on with when that is lost; nil: there is none
+}
+
+// run runs kubectl. A machine may be replaced while it serves: another one goes on. All that is done here may be done twice.
+func (k kube) run(ctx context.Context, args []string, stdin []byte) ([]byte, error) {
+	for try := 1; ; try++ {
+		out, err := bootstrap.Kubectl(ctx, k.host, args, stdin)
+		var lost *ssh.LostError
+		if !errors.As(err, &lost) || k.other == nil || try == 4 {
+			return out, err
+		}
+		if k.host, err = k.other(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
 
 // answers asks the API server of this very machine whether it is ready.
 func (k kube) answers(ctx context.Context) error {
@@ -53,7 +71,7 @@ type nodeList struct {
 
 // nodes asks for all nodes.
 func (k kube) nodes(ctx context.Context) (map[string]plan.KubeNode, error) {
-	out, err := bootstrap.Kubectl(ctx, k.host, []string{"get", "--raw", "/api/v1/nodes"}, nil)
+	out, err := k.run(ctx, []string{"get", "--raw", "/api/v1/nodes"}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +110,7 @@ func split(s string) []string {
 
 // addons returns the hashes of the add-ons that were applied, by name.
 func (k kube) addons(ctx context.Context) (map[string]string, error) {
-	out, err := bootstrap.Kubectl(ctx, k.host, []string{"-n", "kube-system", "get", "configmap", recordName, "--ignore-not-found", "-o", "json"}, nil)
+	out, err := k.run(ctx, []string{"-n", "kube-system", "get", "configmap", recordName, "--ignore-not-found", "-o", "json"}, nil)
 	if err != nil || len(bytes.TrimSpace(out)) == 0 {
 		return nil, err
 	}
@@ -114,28 +132,28 @@ func record(addons map[string]string) ([]byte, error) {
 
 // apply makes the objects of the manifests as they say, by server-side apply.
 func (k kube) apply(ctx context.Context, manifests []byte) error {
-	_, err := bootstrap.Kubectl(ctx, k.host, []string{"apply", "--server-side", "--force-conflicts", "--field-manager=provision", "-f", "-"}, manifests)
+	_, err := k.run(ctx, []string{"apply", "--server-side", "--force-conflicts", "--field-manager=provision", "-f", "-"}, manifests)
 	return err
 }
 
 // drain cordons a node and moves its pods away, honouring disruption budgets until the context's deadline.
 func (k kube) drain(ctx context.Context, node string, seconds int) error {
 	// Marked, so that a node that is wanted again is known from one that a person cordoned.
-	if _, err := bootstrap.Kubectl(ctx, k.host, []string{"annotate", "node", node, plan.DrainAnnotation + "=true", "--overwrite"}, nil); err != nil {
+	if _, err := k.run(ctx, []string{"annotate", "node", node, plan.DrainAnnotation + "=true", "--overwrite"}, nil); err != nil {
 		return err
 	}
-	_, err := bootstrap.Kubectl(ctx, k.host, []string{"drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", fmt.Sprintf("--timeout=%ds", seconds)}, nil)
+	_, err := k.run(ctx, []string{"drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", fmt.Sprintf("--timeout=%ds", seconds)}, nil)
 	return err
 }
 
 func (k kube) uncordon(ctx context.Context, node string) error {
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:null}},"spec":{"unschedulable":null}}`, plan.DrainAnnotation)
-	_, err := bootstrap.Kubectl(ctx, k.host, []string{"patch", "node", node, "--type=merge", "-p", patch}, nil)
+	_, err := k.run(ctx, []string{"patch", "node", node, "--type=merge", "-p", patch}, nil)
 	return err
 }
 
 func (k kube) forget(ctx context.Context, node string) error {
-	_, err := bootstrap.Kubectl(ctx, k.host, []string{"delete", "node", node, "--ignore-not-found", "--wait=false"}, nil)
+	_, err := k.run(ctx, []string{"delete", "node", node, "--ignore-not-found", "--wait=false"}, nil)
 	return err
 }
 
@@ -168,7 +186,7 @@ func (k kube) dress(ctx context.Context, m plan.Member, have plan.KubeNode) erro
 	if err != nil {
 		return err
 	}
-	_, err = bootstrap.Kubectl(ctx, k.host, []string{"patch", "node", m.Name, "--type=merge", "--patch-file=/dev/stdin"}, b)
+	_, err = k.run(ctx, []string{"patch", "node", m.Name, "--type=merge", "--patch-file=/dev/stdin"}, b)
 	return err
 }
 

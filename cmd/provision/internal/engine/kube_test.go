@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
+	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/templates"
@@ -53,5 +55,39 @@ func TestDressing(t *testing.T) {
 	pool.Taints = []config.Taint{{Key: "k", Value: "v", Effect: "NoSchedule"}}
 	if p := dressing(m, nodes["demo-workers-0"]); p.Spec != nil {
 		t.Errorf("taints are as they should be, and the patch has %+v", p.Spec)
+	}
+}
+
+// cutHost is a machine that answers every command alike.
+type cutHost struct {
+	ssh.Host
+	err  error
+	asks *int
+}
+
+func (h cutHost) Run(context.Context, ssh.Command) (ssh.Result, error) {
+	*h.asks++
+	return ssh.Result{Stdout: []byte("done")}, h.err
+}
+
+// TestKubeGoesOn loses the machine that serves the API: another one goes on, but not for ever, and not after a refusal.
+func TestKubeGoesOn(t *testing.T) {
+	lost, refused := &ssh.LostError{Host: "demo-cp-0"}, &ssh.ExitError{Host: "demo-cp-0"}
+	for _, c := range []struct {
+		name         string
+		first, other error
+		asks         int
+		ok           bool
+	}{
+		{"well", nil, nil, 1, true},
+		{"lost once", lost, nil, 2, true},
+		{"refused", refused, nil, 1, false},
+		{"lost again and again", lost, lost, 4, false},
+	} {
+		asks := 0
+		k := kube{host: cutHost{err: c.first, asks: &asks}, other: func(context.Context) (ssh.Host, error) { return cutHost{err: c.other, asks: &asks}, nil }}
+		if err := k.uncordon(t.Context(), "demo-workers-0"); (err == nil) != c.ok || asks != c.asks {
+			t.Errorf("%s: got %v after %d commands, want %d", c.name, err, asks, c.asks)
+		}
 	}
 }
