@@ -48,7 +48,7 @@ func (h *host) connection(ctx context.Context) (*conn, error) {
 	}
 	defer func() { h.turn <- struct{}{} }()
 	if h.closing.Err() != nil {
-		return nil, fmt.Errorf("%s: %w", h.o.Name, errClosed)
+		return nil, &LostError{Host: h.o.Name, Err: errClosed} // as for those whom Close found at work
 	}
 	if !h.conn.ended() {
 		return h.conn, nil
@@ -57,6 +57,9 @@ func (h *host) connection(ctx context.Context) (*conn, error) {
 	defer cancel()
 	defer context.AfterFunc(h.closing, cancel)()
 	c, err := dial(ctx, h.o, h.known, h.o.Redial)
+	if err != nil && h.closing.Err() != nil {
+		return nil, &LostError{Host: h.o.Name, Err: errClosed}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -280,8 +280,9 @@ func TestClosed(t *testing.T) {
 	defer s.Close()
 	h := dial(t, options(t, s))
 	h.Close()
-	if _, err := h.Run(context.Background(), ssh.Command{Line: "x"}); err == nil || !strings.Contains(err.Error(), "closed") {
-		t.Errorf("got %v", err)
+	_, err := h.Run(context.Background(), ssh.Command{Line: "x"})
+	if lost := new(ssh.LostError); !errors.As(err, &lost) || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("got %v, want a LostError: whoever holds a host that another has closed goes on through another one", err)
 	}
 }
 
@@ -295,8 +296,8 @@ func TestCloseWhileLost(t *testing.T) {
 		start := time.Now()
 		time.AfterFunc(time.Second, func() { h.Close() })
 		_, err := h.Run(context.Background(), ssh.Command{Line: "x"})
-		if err == nil || time.Since(start) != time.Second {
-			t.Errorf("got %v after %v", err, time.Since(start))
+		if lost := new(ssh.LostError); !errors.As(err, &lost) || time.Since(start) != time.Second {
+			t.Errorf("got %v after %v, want a LostError", err, time.Since(start))
 		}
 		s.Close()
 	})
