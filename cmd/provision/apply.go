@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
 	"github.com/spf13/cobra"
@@ -56,8 +59,58 @@ func (a *app) apply(ctx context.Context, c *cobra.Command, file string, rest []s
 	return a.do(ctx, w)
 }
 
-// do plans, shows the plan, asks, and does it: what apply and destroy have in common.
+// do plans, shows the plan, asks, and does it: what apply and destroy have in common. Where a state was lost and the vendor's
+// lists were late to show what there is, it begins again when they do.
 func (a *app) do(ctx context.Context, w work) error {
+	err := a.doOnce(ctx, w)
+	var late *late
+	for range 2 {
+		if !errors.As(err, &late) {
+			break
+		}
+		if err = a.await(ctx, late.Lag); err == nil {
+			err = a.doOnce(ctx, w)
+		}
+	}
+	return err
+}
+
+// late is the error of a run that began with no state, and found a cluster that the vendor's lists had not shown. Nothing was
+// changed, and what it kept of itself is removed.
+type late struct{ *engine.LateError }
+
+// afresh removes a state with which nothing was made, if it is not this cluster's.
+func (a *app) afresh(s *session, w work, err error) error {
+	found := s.engine.Late()
+	if found == nil {
+		errors.As(err, &found)
+	}
+	if found == nil || w.saved != nil {
+		return err
+	}
+	s.engine.Close()
+	if err := s.state.Remove(); err != nil {
+		return err
+	}
+	return &late{found}
+}
+
+// await waits until the vendor's lists show what was there before now.
+func (a *app) await(ctx context.Context, lag time.Duration) error {
+	if lag > 0 && !a.flags.json {
+		fmt.Fprintf(a.err, "The cluster was there already, and the vendor's lists did not show it yet. Looking again in %v.\n", lag)
+	}
+	waiting, done := a.untilStopped(ctx)
+	defer done()
+	select {
+	case <-time.After(lag):
+		return nil
+	case <-waiting.Done():
+		return diag.New(diag.Interrupted, "Nothing was changed.").Next("Run the same command again to go on.")
+	}
+}
+
+func (a *app) doOnce(ctx context.Context, w work) error {
 	events := &stream{before: a.early}
 	s, err := a.open(ctx, w.file, false, w.options(events.send))
 	if err != nil {
@@ -66,7 +119,7 @@ func (a *app) do(ctx context.Context, w work) error {
 	defer s.close()
 	p, err := a.planned(ctx, s, w)
 	if err != nil {
-		return err
+		return a.afresh(s, w, err)
 	}
 	switch {
 	case a.flags.json:
@@ -96,7 +149,10 @@ func (a *app) do(ctx context.Context, w work) error {
 	if err = execute(ctx, p, a.stop); err == nil {
 		err = w.end(s.state)
 	}
-	return a.ended(r, events, err)
+	if err = a.ended(r, events, err); err == nil {
+		return nil
+	}
+	return a.afresh(s, w, err)
 }
 
 // ended ends the rendering of a run that ended so.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -271,7 +272,9 @@ func (r *crashRig) each(width int, cases []crash) {
 		})
 	}
 	for _, c := range cases {
-		next <- c
+		if strings.Contains(c.group+", "+c.name, *crashOnly) {
+			next <- c
+		}
 	}
 	close(next)
 	wg.Wait()

@@ -23,6 +23,7 @@ import (
 // is met; `make crash` takes all.
 var (
 	crashFull = flag.Bool("crash.full", false, "kill at every boundary, not at a sample of them")
+	crashOnly = flag.String("crash.only", "", "take only cases whose name has this in it")
 	crashShow = flag.Int("crash.show", 3, "how many cases that failed to show in full")
 	crashKeep = flag.String("crash.keep", "", "folder to keep the sites of cases that failed in")
 )

@@ -52,7 +52,7 @@ type Watch struct {
 	Root    string                              // files below it count
 	Sockets bool                                // what is written to and read from sockets counts too
 	At      func(n int, b Boundary) Action      // asked at the n-th boundary, from 1, on one goroutine; nil: always Go
-	Limit   time.Duration                       // the program is killed after so long; 0: a minute
+	Limit   time.Duration                       // the program is killed after so long; 0: five minutes
 	Signals func(kill func(sig syscall.Signal)) // called once the program runs, to send it signals at other moments; may be nil
 }
 

@@ -55,7 +55,7 @@ func (w *Watch) run(cmd *exec.Cmd) (Exit, error) {
 	}
 	limit := w.Limit
 	if limit == 0 {
-		limit = time.Minute
+		limit = 5 * time.Minute
 	}
 	timer := time.AfterFunc(limit, func() { t.late.Store(true); t.signal(unix.SIGKILL) })
 	defer timer.Stop()

@@ -58,6 +58,7 @@ type Engine struct {
 	byName   map[string]providers.Machine // the world's machines as they are now
 	want     plan.Want
 	spans    []ui.Span
+	late     *LateError
 	outcomes map[string]string // what to show of a step that is done, by address
 	start    time.Time
 }

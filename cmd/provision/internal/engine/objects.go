@@ -53,6 +53,9 @@ func (e *Engine) createNetwork(ctx context.Context, c plan.Change) error {
 	if err != nil && providers.KindOf(err) != providers.Exists {
 		return err
 	}
+	if err := e.elses(n.Meta); err != nil {
+		return err
+	}
 	e.setNetwork(n)
 	if err := e.made(c, entry{ID: n.ID, Network: &spec}, n.CIDR.String()); err != nil {
 		return err
@@ -120,6 +123,9 @@ func (e *Engine) createMachine(ctx context.Context, c plan.Change) error {
 		return err
 	})
 	if err != nil && providers.KindOf(err) != providers.Exists {
+		return err
+	}
+	if err := e.elses(o.Meta); err != nil {
 		return err
 	}
 	e.hangUp(o.Name)

@@ -22,10 +22,16 @@ import (
 // cluster's UID from its objects and its secrets from its control plane; nothing is restarted for that.
 func (e *Engine) own(ctx context.Context) error {
 	uid := e.vendorUID()
-	if uid != "" && !e.State.Exists() {
+	switch {
+	case uid == "" || uid == e.State.UID():
+	case !e.State.Exists():
 		if err := e.adopt(uid); err != nil {
 			return err
 		}
+	case e.nothingMade() && e.ReadOnly:
+		e.want.UID, e.secrets = uid, nil
+	case e.nothingMade():
+		return &LateError{UID: uid}
 	}
 	if err := e.checkOwner(); err != nil {
 		return err
@@ -44,6 +50,58 @@ func (e *Engine) own(ctx context.Context) error {
 	}
 	e.secrets, e.world.Keys = s, plan.RecoverKeys
 	return nil
+}
+
+// A LateError says that the cluster was there already, with another UID, while the state at hand is new: nothing was made with
+// it. That happens where a state was lost and the vendor's lists did not show yet what another command had made. The new
+// state is of no use and can be removed; the next look takes the cluster's own UID over. It changes nothing.
+type LateError struct {
+	UID string        // the cluster's own
+	Lag time.Duration // how long it may take until the vendor's lists show everything; 0 if they do
+}
+
+func (e *LateError) Error() string {
+	return "the cluster is there already, with the UID " + e.UID + ", and the vendor's lists did not show it"
+}
+
+// DiagnosticID makes it a diagnostic of its own.
+func (e *LateError) DiagnosticID() string { return string(diag.StateForeign) }
+
+// Advice says how to go on.
+func (e *LateError) Advice() (string, []string) {
+	return "Put the state back that made it, if you have it. If it is lost, wait until the vendor's lists show everything, a minute at most, and run the same command again: it takes the cluster over.", nil
+}
+
+// nothingMade says whether no object is known that was made with this state.
+func (e *Engine) nothingMade() bool {
+	for _, m := range e.remember().made {
+		if m.ID != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// elses says whether what a create returned is of another cluster of this name: one whose lists were late.
+func (e *Engine) elses(m providers.Meta) error {
+	if uid := m.Tags[plan.UIDTag]; uid != "" && uid != e.want.UID {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.late = &LateError{UID: uid, Lag: e.Provider.Caps().Lag}
+		return e.late
+	}
+	return nil
+}
+
+// Late says whether Apply found a cluster that the vendor's lists had not shown, and had nothing made before.
+func (e *Engine) Late() *LateError {
+	e.mu.Lock()
+	late := e.late
+	e.mu.Unlock()
+	if late == nil || !e.nothingMade() {
+		return nil
+	}
+	return late
 }
 
 // vendorUID is the UID that the cluster's objects bear; empty if it has none.
