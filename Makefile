@@ -38,6 +38,7 @@ aws: ## provider aws, which the command does not have yet, on a server that stan
 	$(GO) test -tags aws -count=1 -timeout 40m -v ./providers/aws
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run Makespan -count=1 -v ./cmd/provision/internal/engine
 notices: setup ## write docs/third-party-notices.md anew
 	$(GO) run ./bootstrap/bundle/pack -arch $(ARCH) -out $(BUNDLE) -notices docs/third-party-notices.md
 fmt: ## format the Go code
