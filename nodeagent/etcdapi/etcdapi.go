@@ -100,15 +100,22 @@ func (c *Client) call(ctx context.Context, path string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	err = errors.New("no member of etcd to ask")
+	var refused error // by a member: it says more than that others are not there
+	last := errors.New("no member of etcd to ask")
 	for _, e := range c.endpoints {
-		err = c.ask(ctx, e+"/v3/"+path, body, out)
+		err := c.ask(ctx, e+"/v3/"+path, body, out)
 		if err == nil || final(err) || ctx.Err() != nil {
 			return err
 		}
-		err = fmt.Errorf("%s: %w", e, err)
+		last = fmt.Errorf("%s: %w", e, err)
+		if by := new(Error); refused == nil && errors.As(err, &by) {
+			refused = last
+		}
 	}
-	return err
+	if refused != nil {
+		return refused
+	}
+	return last
 }
 
 // final reports whether another member would say the same.

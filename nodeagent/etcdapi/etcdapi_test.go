@@ -124,6 +124,10 @@ func TestNextMember(t *testing.T) {
 	if err := dead.Remove(context.Background(), 1); err == nil || errors.As(err, &refusal) || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("a dead member: %v", err)
 	}
+	ill, _ := scripted(t, map[string]string{"cluster/member/add": `{"code":14,"message":"etcdserver: unhealthy cluster"}`})
+	if _, err := ill.At(ill.endpoints[0], "http://127.0.0.1:1").AddLearner(context.Background(), "https://10.0.0.4:2380"); !Is(err, Unavailable) {
+		t.Errorf("one that asks to wait, and then one that is not there: %v, want what the first said", err)
+	}
 	if err := dead.At().Remove(context.Background(), 1); err == nil {
 		t.Error("nobody to ask is no error")
 	}
