@@ -23,6 +23,9 @@ type Kubelet struct {
 	Socket     string // of containerd
 }
 
+// VolumePlugins is where the kubelet looks for plug-ins.
+func (Kubelet) VolumePlugins() string { return VolumePlugins }
+
 // RenderKubelet returns a KubeletConfiguration, as YAML.
 func RenderKubelet(k Kubelet) ([]byte, error) {
 	if k.CAFile == "" || !k.DNS.IsValid() || k.Domain == "" || k.ResolvConf == "" || k.Socket == "" {

@@ -11,6 +11,7 @@ const (
 	BootstrapConf = "/etc/kubernetes/bootstrap.conf" // kubeconfig that a kubelet joins with
 	AgentSocket   = "/run/provision/agent.sock"
 	LogDir        = "/var/log/provision"
+	VolumePlugins = "/var/lib/kubelet/volume-plugins" // of flexvolume, by which Kubernetes can still be extended
 	UnitPath      = "/etc/systemd/system/node-agent.service"
 	ServiceDir    = "/etc/service/node-agent" // of runit and its likes
 

@@ -64,6 +64,7 @@ func args(n templates.Node) []string {
 		"--kube-api-qps=200",
 		"--kube-api-burst=400",
 		"--profiling=false",
+		"--flex-volume-plugin-dir=" + templates.VolumePlugins, // it makes the folder, as the kubelet does
 	}
 }
 
