@@ -13,7 +13,9 @@ ours='/etc/kubernetes /etc/provision /etc/cni /var/lib/etcd /var/lib/kubelet /va
 /etc/systemd/system/node-agent.service /etc/init.d/node-agent /etc/service/node-agent /usr/local/bin/node-agent'
 # What a node changes in the kernel.
 settings='net/ipv4/ip_forward net/ipv4/conf/all/forwarding net/ipv4/conf/all/route_localnet net/ipv6/conf/all/forwarding
-net/bridge/bridge-nf-call-iptables net/bridge/bridge-nf-call-ip6tables net/netfilter/nf_conntrack_max
+net/ipv4/tcp_retries2 net/bridge/bridge-nf-call-iptables net/bridge/bridge-nf-call-ip6tables net/netfilter/nf_conntrack_max
+net/netfilter/nf_conntrack_buckets net/netfilter/nf_conntrack_tcp_be_liberal net/netfilter/nf_conntrack_tcp_timeout_established
+net/netfilter/nf_conntrack_tcp_timeout_close_wait
 fs/inotify/max_user_instances fs/inotify/max_user_watches vm/overcommit_memory vm/panic_on_oom kernel/panic
 kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes'
 
