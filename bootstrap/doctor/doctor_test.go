@@ -223,6 +223,11 @@ func TestFaults(t *testing.T) {
 		at    int    // which machine; 3 if 0
 	}{
 		{"sudo asks", func(m *machine) { m.sudo = true; m.Fail(sshtest.Faults{Sudo: "sudo: a password is required"}) }, doctor.SudoPassword, doctor.Error, "password is required", "NOPASSWD", 0},
+		{"key not known", func(m *machine) {
+			m.host.Dial = func(context.Context) (ssh.Host, error) {
+				return nil, fmt.Errorf("host %w", &ssh.HostKeyUnknown{Host: m.host.Name, Addr: "10.88.0.4:22", Shown: ssh.ShownKey{Line: "ssh-ed25519 AAAA", Fingerprint: "SHA256:abc"}})
+			}
+		}, doctor.HostKeyUnknown, doctor.Error, "10.88.0.4:22 shows SHA256:abc", "provision hosts keys", 0},
 		{"not root", set("uid", "1000"), doctor.NotRoot, doctor.Error, "1000", "", 0},
 		{"silent", func(m *machine) { m.patience = time.Second; m.Fail(sshtest.Faults{Silent: true}) }, doctor.Silent, doctor.Error, "says nothing", "ssh -v", 0},
 		{"refused", func(m *machine) { m.patience = time.Second; m.Fail(sshtest.Faults{Refuse: -1}) }, doctor.Unreachable, doctor.Error, "refused", "ssh -v", 0},

@@ -9,6 +9,7 @@ const (
 	Silent         ID = "silent"
 	LoginRefused   ID = "login-refused"
 	HostKeyChanged ID = "host-key-changed"
+	HostKeyUnknown ID = "host-key-unknown"
 	SudoPassword   ID = "sudo-password"
 	NotRoot        ID = "not-root"
 	SurveyFailed   ID = "survey-failed"
@@ -84,6 +85,7 @@ func table() []entry {
 		{Silent, "Something accepts connections and says nothing"},
 		{LoginRefused, "Login refused"},
 		{HostKeyChanged, "Host key is another one"},
+		{HostKeyUnknown, "Host key is not known"},
 		{SudoPassword, "sudo asks for a password"},
 		{NotRoot, "Commands do not run as root"},
 		{SurveyFailed, "Host could not be examined"},

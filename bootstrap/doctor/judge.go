@@ -93,6 +93,7 @@ func (s *subject) examined(fs []Finding) Examined {
 // connection says why a host could not be talked to.
 func (j judge) connection(err error) {
 	var key *ssh.HostKeyChanged
+	var unknown *ssh.HostKeyUnknown
 	var auth *ssh.AuthError
 	var sudo *ssh.SudoError
 	var silent *ssh.SilentError
@@ -102,6 +103,9 @@ func (j judge) connection(err error) {
 		j.here(HostKeyChanged, Error, fmt.Sprintf("%s shows host key %s; known is %s.", key.Addr, key.Got, strings.Join(key.Want, ", ")),
 			"It is another machine, it was installed anew, or somebody is in between. Compare with what the host says on its console, and correct the key that is known.",
 			"ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub   # on the host's console")
+	case errors.As(err, &unknown):
+		j.here(HostKeyUnknown, Error, fmt.Sprintf("Nobody has told which host key %s has; %s shows %s.", unknown.Host, unknown.Addr, unknown.Shown.Fingerprint),
+			"Compare that with what the machine says on its console, then write the key into the inventory.", "provision hosts keys")
 	case errors.As(err, &auth):
 		j.here(LoginRefused, Error, fmt.Sprintf("%s does not let user %s in (offered: %s).", auth.Addr, auth.User, cmp.Or(strings.Join(auth.Offered, ", "), "no key")),
 			"Put the public key into the user's authorized_keys.", fmt.Sprintf("ssh-copy-id %s@%s", auth.User, hostOf(auth.Addr)))

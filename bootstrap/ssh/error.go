@@ -143,6 +143,17 @@ func (e *HostKeyChanged) Error() string {
 // Unwrap returns why its certificate is not accepted.
 func (e *HostKeyChanged) Unwrap() error { return e.Err }
 
+// HostKeyUnknown says that nobody has told which host key a machine has: nothing was sent to it.
+type HostKeyUnknown struct {
+	Host, Addr string
+	Shown      ShownKey // proves nothing
+}
+
+// Error gives the key that it shows, and where to write it.
+func (e *HostKeyUnknown) Error() string {
+	return fmt.Sprintf("%s: its host key is not known; it shows %s: if that is the right one, add to its block: host_key = %q", e.Host, e.Shown.Fingerprint, e.Shown.Line)
+}
+
 func lastLine(b []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return strings.TrimSpace(lines[len(lines)-1])

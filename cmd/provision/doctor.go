@@ -21,6 +21,8 @@ func (a *app) doctorCommand() *cobra.Command {
 	c.Long = `Examine all machines of the cluster side by side, and change nothing: what each of them has and lacks, and what only shows
 between them: clocks, ports in both directions, packet sizes, duplicates. Each finding names the host and what to do.
 
+Hosts of an inventory (provider metal) are examined before they are claimed, too.
+
 Ends with 0 if there is no error among the findings, with 1 if there is.`
 	c.Flags().BoolVar(&a.flags.json, "json", false, "write JSON to stdout (docs/doctor.md has its form)")
 	c.Flags().StringVar(&a.flags.bundle, "bundle", "", "bundle that is to be installed (default: beside the program)")
@@ -36,10 +38,11 @@ func (a *app) doctor(ctx context.Context, c *cobra.Command, file string, rest []
 		return err
 	}
 	defer s.close()
-	hosts, err := patients(ctx, s)
+	hosts, done, err := a.patients(ctx, s)
 	if err != nil {
 		return err
 	}
+	defer done()
 	o, err := a.doctorOptions(s.cluster)
 	if err != nil {
 		return err
@@ -76,18 +79,21 @@ func (a *app) doctorOptions(c *config.Cluster) (doctor.Options, error) {
 	return o, err
 }
 
-// patients are the machines that the vendor has of the cluster.
-func patients(ctx context.Context, s *session) ([]doctor.Host, error) {
+// patients are the machines that the vendor has of the cluster; of an inventory all hosts that are or may become some. done
+// ends what leads to them.
+func (a *app) patients(ctx context.Context, s *session) (hosts []doctor.Host, done func(), err error) {
+	if s.cluster.Provider.Name == "metal" {
+		return a.hosts(ctx, s)
+	}
 	ways, err := s.engine.Ways(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var hosts []doctor.Host
 	for _, w := range ways {
 		hosts = append(hosts, doctor.Host{Name: w.Machine.Name, Role: w.Role, Address: w.Machine.Private, UID: s.engine.UID(), Dial: w.Dial})
 	}
 	if len(hosts) == 0 {
-		return nil, diag.New(diag.Unsupported, "Machines of provider %s do not answer SSH, so there is nothing to examine.", s.cluster.Provider.Name)
+		return nil, nil, diag.New(diag.Unsupported, "Machines of provider %s do not answer SSH, so there is nothing to examine.", s.cluster.Provider.Name)
 	}
-	return hosts, nil
+	return hosts, func() {}, nil
 }

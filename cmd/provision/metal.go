@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/provisionhq/provision/bootstrap/doctor"
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/metal"
 	"github.com/provisionhq/provision/providers/metal/power"
+	"github.com/provisionhq/provision/templates"
 	"github.com/spf13/cobra"
 )
 
@@ -55,6 +58,81 @@ func (a *app) metalProvider(file string) (*config.Cluster, *metal.Provider, erro
 		return nil, nil, inventoryProblems(c, inventory)
 	}
 	return c, p, err
+}
+
+// hosts are those of the inventory that are machines of the cluster, or may become some: with the roles that are left to them.
+// Hosts of other clusters are only examined if they would be needed.
+func (a *app) hosts(ctx context.Context, s *session) ([]doctor.Host, func(), error) {
+	p, err := metal.Open(s.cluster.Provider.Attributes)
+	if err != nil {
+		return nil, nil, err // a.provider has opened it before
+	}
+	done := func() { p.Close() }
+	pools := append([]config.Pool{s.cluster.ControlPlane}, s.cluster.Pools...)
+	var uses []metal.Use
+	for _, pool := range pools {
+		uses = append(uses, metal.Use{Pool: pool.Name, Type: pool.Machine})
+	}
+	all, err := p.Candidates(ctx, providers.Owner(s.cluster.Name), uses)
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	uid := s.state.UID()
+	if uid == "" && slices.ContainsFunc(all, func(c metal.Candidate) bool { return c.Machine != "" }) {
+		_, _ = s.engine.Ways(ctx) // a state that was lost is found again; what keeps it from that, the findings say
+		uid = s.engine.UID()
+	}
+	spare := enough(all, pools)
+	var hosts []doctor.Host
+	for _, c := range all {
+		if c.Taken != "" && spare {
+			continue
+		}
+		h := doctor.Host{Name: cmp.Or(c.Machine, c.Host), Role: roleOf(c.Pools), Address: c.Address, UID: uid, Dial: c.Dial}
+		hosts = append(hosts, h)
+	}
+	if len(hosts) == 0 {
+		done()
+		return nil, nil, diag.New(diag.BadValue, "No host of the inventory is of a type and role that the cluster asks for, so there is nothing to examine.").
+			At(&s.cluster.Provider.Range, `provider "metal"`)
+	}
+	return hosts, done, nil
+}
+
+// roleOf is the role that all the pools have; empty if they differ.
+func roleOf(pools []string) templates.Role {
+	var workers, control bool
+	for _, p := range pools {
+		control = control || p == metal.ControlPlane
+		workers = workers || p != metal.ControlPlane
+	}
+	switch {
+	case control && !workers:
+		return templates.ControlPlane
+	case workers && !control:
+		return templates.Worker
+	}
+	return ""
+}
+
+// enough says whether the hosts that no other cluster has are enough for each pool by itself, and for all together.
+func enough(all []metal.Candidate, pools []config.Pool) bool {
+	free := slices.DeleteFunc(slices.Clone(all), func(c metal.Candidate) bool { return c.Taken != "" })
+	total := 0
+	for _, p := range pools {
+		total += p.Count
+		n := 0
+		for _, c := range free {
+			if slices.Contains(c.Pools, p.Name) {
+				n++
+			}
+		}
+		if n < p.Count {
+			return false
+		}
+	}
+	return len(free) >= total
 }
 
 func (a *app) hostsCommand() *cobra.Command {

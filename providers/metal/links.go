@@ -83,8 +83,7 @@ func (l *links) unknown(ctx context.Context, h *Host) error {
 	if err != nil {
 		return err
 	}
-	return fail(providers.Invalid, "host %s: its host key is not known; it shows %s: if that is the right one, add to its block: host_key = %q",
-		h.Name, k.Fingerprint, k.Line)
+	return fail(providers.Invalid, "host %w", &ssh.HostKeyUnknown{Host: h.Name, Addr: h.addr(), Shown: k})
 }
 
 func (l *links) shown(ctx context.Context, h *Host) (ssh.ShownKey, error) {
@@ -106,8 +105,7 @@ func (l *links) through(ctx context.Context, j *Jump) (ssh.Dialer, func(), error
 		if err != nil {
 			return nil, nil, fmt.Errorf("bastion: %w", err)
 		}
-		return nil, nil, fail(providers.Invalid, "bastion %s: its host key is not known; it shows %s: if that is the right one, add to its block: host_key = %q",
-			cmp.Or(j.Name, j.Address), k.Fingerprint, k.Line)
+		return nil, nil, fail(providers.Invalid, "bastion %w", &ssh.HostKeyUnknown{Host: cmp.Or(j.Name, j.Address), Addr: j.Address, Shown: k})
 	}
 	c, release, err := l.get(ctx, "bastion "+j.User+"@"+j.Address, func(ctx context.Context) (ssh.Host, error) {
 		return l.dial(ctx, ssh.Options{Name: "bastion " + cmp.Or(j.Name, j.Address), Addr: j.Address, User: j.User, HostKeys: j.HostKeys, Through: l.o.Through}, j.Key)
