@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/provisionhq/provision/providers"
-	"github.com/provisionhq/provision/providers/all"
 	"github.com/provisionhq/provision/providers/fake"
+	"github.com/provisionhq/provision/providers/metal/metaltest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain makes this program be provision in the scripts, and be what machines are made of where a test makes one.
+// TestMain makes this program be provision in the scripts, and be what machines and fleets are made of where a test makes some.
 func TestMain(m *testing.M) {
-	if ran, code := all.Machine(os.Args); ran {
+	if ran, code := metaltest.Part(os.Args); ran {
 		os.Exit(code)
 	}
 	testscript.Main(m, map[string]func(){

@@ -34,7 +34,7 @@ const owner = "fleet"
 
 // Main is what TestMain of a test program that makes fleets calls: its machines are made of the same program.
 func Main(m *testing.M) {
-	if ran, code := local.Machine(os.Args); ran {
+	if ran, code := Part(os.Args); ran {
 		os.Exit(code)
 	}
 	os.Exit(m.Run())
@@ -53,7 +53,8 @@ type Fleet struct {
 	root   []byte // private key of root at all of them, for what tests do behind the provider's back
 }
 
-// New makes n hosts of that type of provider local, and a bastion. Hosts let User in only from the bastion.
+// New makes n hosts of that type of provider local, and a bastion. Hosts let User in only from the bastion. They are removed
+// also if the test is killed.
 func New(t testing.TB, n int, machineType string) *Fleet {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -71,8 +72,16 @@ func New(t testing.TB, n int, machineType string) *Fleet {
 	if err := os.WriteFile(f.KeyFile, userPEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(f.remove)
-	var err error
+	keeper, err := newKeeper(folder, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		f.remove()
+		if err := keeper.end(); err != nil {
+			t.Errorf("the fleet's keeper: %v", err)
+		}
+	})
 	if f.Network, err = f.local.Networks().Create(t.Context(), providers.NetworkSpec{Owner: owner, Name: "main"}); err != nil {
 		t.Fatal(err)
 	}
@@ -263,18 +272,25 @@ func (f *Fleet) HCL(more map[string]string) string {
 func (f *Fleet) remove() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	all, err := f.local.Machines().List(ctx, owner)
-	for _, m := range all {
-		err = errors.Join(err, f.local.Machines().Delete(ctx, m.ID))
-	}
-	ns, lerr := f.local.Networks().List(ctx, owner)
-	err = errors.Join(err, lerr)
-	for _, n := range ns {
-		err = errors.Join(err, f.local.Networks().Delete(ctx, n.ID))
-	}
-	if err != nil {
+	if err := removeAll(ctx, f.local); err != nil {
 		f.t.Errorf("the fleet could not be removed: %v", err)
 	}
+}
+
+func removeAll(ctx context.Context, p *local.Provider) error {
+	all, err := p.Machines().List(ctx, owner)
+	var g errgroup.Group
+	g.SetLimit(4)
+	for _, m := range all {
+		g.Go(func() error { return p.Machines().Delete(ctx, m.ID) })
+	}
+	err = errors.Join(err, g.Wait())
+	ns, lerr := p.Networks().List(ctx, owner)
+	err = errors.Join(err, lerr)
+	for _, n := range ns {
+		err = errors.Join(err, p.Networks().Delete(ctx, n.ID))
+	}
+	return err
 }
 
 // NewKey returns a new private key in OpenSSH's format, and its public half as a line of authorized_keys.
