@@ -41,7 +41,7 @@ type builder struct {
 	founding bool                   // the control plane's machines found a new etcd
 	leaving  []string               // nodes that go away
 	chain    []string               // the last of the membership changes
-	drained  map[string]string      // the last node of each pool that is replaced
+	drained  map[string]string      // the last node, or machine that is none, of each pool that is replaced
 	previous map[string]string      // what each membership change waits for
 	moved    int                    // members of etcd that are new, or elsewhere
 	tokens   tokens                 // of the nodes that join in this apply
@@ -141,6 +141,7 @@ func (b *builder) machine(c plan.Change) {
 	case plan.Replace:
 		node, etcd := "node."+c.Address[len("machine."):], "etcd."+c.Address[len("machine."):]
 		before = append(before, b.drains(node)...)
+		before = append(before, b.replacedBefore(c)...)
 		if m, ok := b.changes[etcd]; ok && m.Action == plan.Replace {
 			before = append(before, etcd+removePart)
 		}
@@ -202,6 +203,18 @@ func (b *builder) chainBefore(address string) []string { return some(b.previous[
 func (b *builder) drainsAfter(c plan.Change, m plan.Member) []string {
 	if m.Role == templates.ControlPlane {
 		return b.chainBefore(m.EtcdAddress())
+	}
+	last := b.drained[m.PoolName()]
+	b.drained[m.PoolName()] = c.Address
+	return some(last)
+}
+
+// replacedBefore orders machines that are replaced and are no nodes: one of a pool at a time, as with nodes, which wait for one
+// another before they are drained. A machine that was never finished serves nobody, and nobody waits for it.
+func (b *builder) replacedBefore(c plan.Change) []string {
+	m, ok := b.e.member(c.Address)
+	if have, there := b.e.machine(c.Name); b.e.want.Nodes || !ok || there && have.Partial {
+		return nil
 	}
 	last := b.drained[m.PoolName()]
 	b.drained[m.PoolName()] = c.Address
