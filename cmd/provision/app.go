@@ -39,6 +39,8 @@ type app struct {
 	start   time.Time // of the command
 	flags   flags
 	opened  []providers.Provider
+	cut     cutter
+	events  bool // with --json the verb writes events, and diagnostics among them
 }
 
 // flags are those that several verbs share.
@@ -72,11 +74,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	defer a.close()
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	var exit exitError
 	if err == nil {
 		return 0
 	}
+	a.flags.json = a.flags.json || asksJSON(c, args)
+	a.events = c.Annotations[streams] != ""
 	if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "accepts ") {
 		// Cobra has no type for these.
 		err = diag.Wrap(err, diag.BadFlags, "%s.", sentence(strings.ReplaceAll(text, "\n", " "))).Next("See what there is:", "provision --help")
@@ -84,13 +88,41 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if errors.As(err, &exit) {
 		return int(exit)
 	}
+	a.cut.end()
 	ds := diag.AsDiagnostics(err)
 	a.show(ds)
 	return ds.ExitCode()
 }
 
-// show renders diagnostics: as text on stderr, or with --json as one document on stdout.
+// streams is the annotation of verbs that write events with --json.
+const streams = "streams"
+
+// asksJSON says whether the command line asks for JSON, of a verb that has it or of none that there is. The flag may stand behind
+// a mistake, where it was not read.
+func asksJSON(c *cobra.Command, args []string) bool {
+	if c.HasParent() && c.Flags().Lookup("json") == nil {
+		return false
+	}
+	for _, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "--json", "--json=true":
+			return true
+		}
+	}
+	return false
+}
+
+// show renders diagnostics: as text on stderr, or with --json on stdout, as events where the verb writes those and else as one
+// document.
 func (a *app) show(ds diag.Diagnostics) {
+	if a.flags.json && a.events {
+		r := a.renderer()
+		tell(r, ds)
+		_ = r.Close()
+		return
+	}
 	if a.flags.json {
 		if b, err := diag.JSON(ds); err == nil {
 			fmt.Fprintf(a.out, "%s\n", b)
@@ -105,7 +137,7 @@ func (a *app) show(ds diag.Diagnostics) {
 		}
 	}
 	if len(ids) > 0 {
-		fmt.Fprintf(a.err, "\nMore about this: provision explain %s\n", strings.Join(ids, " | "))
+		fmt.Fprintf(a.err, "\nMore about this: provision explain %s\n", strings.Join(ids, " "))
 	}
 }
 
@@ -166,24 +198,30 @@ func noArgs(c *cobra.Command, rest []string) error {
 	return nil
 }
 
-// load reads the file.
+// load reads the file, and shows its warnings.
 func (a *app) load(file string) (*config.Cluster, error) {
+	c, warnings, err := a.read(file)
+	if len(warnings) > 0 && !a.flags.json {
+		a.show(warnings)
+	}
+	return c, err
+}
+
+// read reads the file.
+func (a *app) read(file string) (c *config.Cluster, warnings diag.Diagnostics, err error) {
 	vars := map[string]string{}
 	for _, v := range a.flags.vars {
 		name, value, ok := strings.Cut(v, "=")
 		if !ok {
-			return nil, diag.New(diag.BadFlags, "--var takes NAME=VALUE; %q has no =.", v)
+			return nil, nil, diag.New(diag.BadFlags, "--var takes NAME=VALUE; %q has no =.", v)
 		}
 		vars[name] = value
 	}
 	c, ds := config.Load(file, config.Options{Vars: vars, VarFiles: a.flags.varFiles, Env: a.environ})
 	if ds.HasErrors() {
-		return nil, ds
+		return nil, nil, ds
 	}
-	if len(ds) > 0 && !a.flags.json {
-		a.show(ds) // warnings
-	}
-	return c, nil
+	return c, ds, nil
 }
 
 // session is a loaded file with its vendor, state and engine.
@@ -200,11 +238,12 @@ func (s *session) close() {
 }
 
 // open loads the file and opens all that belongs to its cluster. Read-only sessions take no lock.
-func (a *app) open(ctx context.Context, file string, readOnly bool, options engine.Options) (*session, error) {
+func (a *app) open(ctx context.Context, file string, readOnly bool, options engine.Options) (s *session, err error) {
 	c, err := a.load(file)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = untouched(err) }()
 	p, err := a.provider(ctx, c)
 	if err != nil {
 		return nil, err

@@ -37,6 +37,7 @@ func (a *app) workFlags(c *cobra.Command) {
 	f.BoolVar(&a.flags.autoApprove, "auto-approve", false, "do not ask")
 	f.BoolVar(&a.flags.timings, "timings", false, "show at the end where the time went")
 	f.BoolVar(&a.flags.json, "json", false, "write events as NDJSON to stdout")
+	c.Annotations = map[string]string{streams: "events"}
 	f.IntVar(&a.flags.width, "parallelism", 512, "steps at once; what the vendor allows is kept to besides")
 	a.programFlags(c)
 }
@@ -57,6 +58,14 @@ func (a *app) apply(ctx context.Context, c *cobra.Command, file string, rest []s
 		return err
 	}
 	return a.do(ctx, w)
+}
+
+// untouched says of an interrupt that came before anything was done that nothing was.
+func untouched(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return diag.Wrap(err, diag.Interrupted, "Nothing was changed.").Next("Run the same command again.")
+	}
+	return err
 }
 
 // do plans, shows the plan, asks, and does it: what apply and destroy have in common. Where a state was lost and the vendor's
@@ -127,6 +136,9 @@ func (a *app) doOnce(ctx context.Context, w work) error {
 		fmt.Fprintf(a.err, "Nothing to destroy: %s has nothing of a cluster named %q.\n", s.provider.Name(), s.cluster.Name)
 	default:
 		a.showPlan(p)
+		if p.Empty() && s.engine.Ended() {
+			fmt.Fprintf(a.err, "The plan %s was executed to its end before.\n", w.path)
+		}
 	}
 	if p.Empty() && w.verb == "apply" {
 		return a.unchanged(p)
@@ -134,11 +146,12 @@ func (a *app) doOnce(ctx context.Context, w work) error {
 	if err := a.approve(ctx, w, p); err != nil {
 		return err
 	}
-	if err := w.begin(s.state); err != nil {
+	if err := s.engine.Begin(); err != nil {
 		return err
 	}
 	r := a.renderer()
 	events.to(r)
+	a.cut.begin(r, events, w.again())
 	if a.flags.json {
 		r.Event(ui.Event{Type: ui.Plan, Plan: planLines(p)})
 	}
@@ -146,8 +159,8 @@ func (a *app) doOnce(ctx context.Context, w work) error {
 	if w.verb == "destroy" {
 		execute = s.engine.Destroy
 	}
-	if err = execute(ctx, p, a.stop); err == nil {
-		err = w.end(s.state)
+	if err = execute(ctx, p, a.stop); err == nil && w.verb != "destroy" { // after a destroy there is nothing to note it in
+		err = s.engine.End()
 	}
 	if err = a.ended(r, events, err); err == nil {
 		return nil
@@ -157,10 +170,9 @@ func (a *app) doOnce(ctx context.Context, w work) error {
 
 // ended ends the rendering of a run that ended so.
 func (a *app) ended(r ui.Renderer, events *stream, err error) error {
+	a.cut.end()
 	if a.flags.json && err != nil {
-		for _, d := range diag.AsDiagnostics(err) {
-			r.Event(ui.Event{Type: ui.Diagnostic, Text: d.Error(), Detail: mustJSON(d)})
-		}
+		tell(r, diag.AsDiagnostics(err))
 	}
 	if cerr := r.Close(); err == nil {
 		err = cerr
@@ -172,6 +184,13 @@ func (a *app) ended(r ui.Renderer, events *stream, err error) error {
 		return exitError(diag.AsDiagnostics(err).ExitCode())
 	}
 	return err
+}
+
+// tell writes diagnostics into the stream of events.
+func tell(r ui.Renderer, ds diag.Diagnostics) {
+	for _, d := range ds {
+		r.Event(ui.Event{Type: ui.Diagnostic, Text: d.Error(), Detail: mustJSON(d)})
+	}
 }
 
 // unchanged tells programs that there is nothing to do; a person has read it in the plan.
@@ -196,9 +215,11 @@ func (a *app) approve(ctx context.Context, w work, p *plan.Plan) error {
 	if _, terminal := size(a.in); !terminal {
 		return diag.New(diag.PlanRefused, "There is no terminal to ask on. Nothing was changed.").Next("Say so if the plan is right:", a.commandLine()+" --auto-approve")
 	}
-	ok, err := ui.Confirm(ctx, a.in, a.err, "Do this?")
+	asking, answered := a.untilStopped(ctx)
+	defer answered()
+	ok, err := ui.Confirm(asking, a.in, a.err, "Do this?")
 	if err != nil {
-		return err
+		return untouched(err)
 	}
 	if !ok {
 		return diag.New(diag.PlanRefused, "The answer was not yes. Nothing was changed.")

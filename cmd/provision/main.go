@@ -26,6 +26,7 @@ func main() {
 // point, the second ends the process at once.
 func mainCode() int {
 	stop := make(chan struct{})
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, stop: stop, environ: os.Environ(), start: time.Now()}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -36,8 +37,13 @@ func mainCode() int {
 		<-signals
 		cancel()
 		// What runs is recorded before it begins, so nothing is lost if it does not end in time.
-		time.AfterFunc(time.Second, func() { os.Exit(exitInterrupted) })
+		time.AfterFunc(time.Second, func() {
+			time.AfterFunc(time.Second, func() { os.Exit(exitInterrupted) }) // whoever reads what it says may not read
+			a.cutOff()
+			if a.cut.cut {
+				os.Exit(exitInterrupted)
+			}
+		})
 	}()
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, stop: stop, environ: os.Environ(), start: time.Now()}
 	return a.run(ctx, os.Args[1:])
 }

@@ -31,6 +31,7 @@ func (a *app) planCommand() *cobra.Command {
 	f.BoolVar(&a.flags.json, "json", false, "write the plan as JSON to stdout")
 	f.StringVar(&out, "out", "", "save the plan to this file, for apply")
 	f.BoolVar(&destroy, "destroy", false, "plan what destroy would remove")
+	f.StringSliceVar(&a.flags.keep, "keep", nil, "with --destroy, leave these: volumes (and their snapshots), or snapshots")
 	a.choiceFlags(c)
 	a.programFlags(c)
 	return c
@@ -40,6 +41,11 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 	w, err := a.work(file, map[bool]string{true: "destroy"}[destroy], false)
 	if err != nil {
 		return err
+	}
+	if out != "" {
+		if err := checkOut(out); err != nil {
+			return err
+		}
 	}
 	s, err := a.open(ctx, w.file, true, w.options(a.early))
 	if err != nil {
@@ -61,7 +67,7 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 		_, err = fmt.Fprint(a.out, ui.PlanText(planLines(p), p.Summary(), a.style(a.out)))
 	}
 	if err == nil && out != "" && !a.flags.json {
-		fmt.Fprintf(a.err, "\nSaved. To do exactly this:\n\n    provision apply %s\n", out)
+		fmt.Fprintf(a.err, "\nSaved. To do exactly this:\n\n    provision apply %s\n", word(out))
 	}
 	if err == nil && detailed && !p.Empty() {
 		return exitError(exitChanges)

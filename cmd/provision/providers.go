@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +25,7 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 	var p providers.Provider
 	var err error
 	if builtIn {
-		p, err = all.Open(c.Provider.Name, c.Provider.Attributes)
+		p, err = all.Open(c.Provider.Name, placed(c.Provider))
 	} else {
 		p, err = all.OpenPlugin(ctx, all.Plugin{
 			Name: c.Provider.Name, Attributes: c.Provider.Attributes, Sensitive: c.Provider.Sensitive,
@@ -56,6 +57,20 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 		return nil, err
 	}
 	return nil, diag.Wrap(err, diag.KindID(string(providers.KindOf(err))), "%s.", sentence(err.Error())).At(&c.Provider.Range, in)
+}
+
+// placed are the provider's attributes, with paths that start where the file is. What a file says is not changed: a saved plan
+// holds a digest of it.
+func placed(p config.Provider) map[string]any {
+	as := maps.Clone(p.Attributes)
+	for _, v := range all.Vendors() {
+		for _, name := range v.Paths {
+			if path, ok := p.Path(name); ok && v.Name == p.Name {
+				as[name] = path
+			}
+		}
+	}
+	return as
 }
 
 // unknownProvider names those that there are, and where a plug-in would be found.

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
@@ -20,8 +19,7 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"provision": func() {
-			a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, stop: make(chan struct{}), environ: os.Environ(), start: time.Now()}
-			os.Exit(a.run(context.Background(), os.Args[1:]))
+			os.Exit(mainCode())
 		},
 	})
 }
@@ -40,6 +38,9 @@ func TestScript(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/.cache")
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("PLUGINS", plugins)
+			// How a vendor behaves that gives the second worker's machine up, and one that makes the first and does not say so.
+			e.Setenv("DENIED", `{"faults":[{"noun":"machine","verb":"create","name":"demo-workers-1","times":-1,"error":"denied"}]}`)
+			e.Setenv("MADE", `{"faults":[{"noun":"machine","verb":"create","name":"demo-workers-0","times":-1,"error":"denied","after":true}]}`)
 			return nil
 		},
 	})

@@ -21,6 +21,7 @@ type stateFlags struct {
 	passphraseFile string
 	passphraseFD   int
 	passphraseEnv  string
+	settled        bool // a saved plan says where it is: the environment does not count
 }
 
 // stateFlags gives a verb the flags.
@@ -57,7 +58,11 @@ func (a *app) stateOptions(c *config.Cluster) (state.Options, error) {
 			}
 		},
 	}
-	if f.dir == "" {
+	switch {
+	case f.dir != "":
+	case f.settled:
+		o.URL = firstOf(f.url, c.State.URL)
+	default:
 		o.URL = firstOf(f.url, a.env("PROVISION_STATE"), c.State.URL)
 	}
 	return o, nil

@@ -69,6 +69,8 @@ type stream struct {
 	mu      sync.Mutex
 	r       ui.Renderer
 	timings []ui.Span // of the last summary
+	steps   []string  // in their order
+	states  map[string]ui.Type
 }
 
 func (s *stream) to(r ui.Renderer) {
@@ -80,8 +82,13 @@ func (s *stream) to(r ui.Renderer) {
 func (s *stream) send(e ui.Event) {
 	s.mu.Lock()
 	r := s.r
-	if e.Type == ui.Summary {
+	switch e.Type {
+	case ui.Summary:
 		s.timings = e.Timings
+	case ui.Begin:
+		s.steps, s.states = e.Steps, map[string]ui.Type{}
+	case ui.Started, ui.Done, ui.Failed, ui.Blocked:
+		s.states[e.Address] = e.Type
 	}
 	s.mu.Unlock()
 	switch {
@@ -90,6 +97,24 @@ func (s *stream) send(e ui.Event) {
 	case s.before != nil:
 		s.before(e)
 	}
+}
+
+// progress says how far the steps are.
+func (s *stream) progress() (done int, running, left []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.steps {
+		switch s.states[a] {
+		case ui.Done:
+			done++
+		case ui.Started:
+			running = append(running, a)
+		case ui.Failed:
+		default:
+			left = append(left, a)
+		}
+	}
+	return done, running, left
 }
 
 // early shows what the engine waits for before there is a plan: to a person only.

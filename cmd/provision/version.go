@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/provisionhq/provision/bootstrap/bundle"
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
@@ -43,8 +44,7 @@ func (a *app) versionCommand() *cobra.Command {
 
 func (a *app) explainCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "explain ID", Short: "Tell what an error means and what to do",
-		Args: cobra.MaximumNArgs(1),
+		Use: "explain ID…", Short: "Tell what an error means and what to do",
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			var ids []string
 			for _, e := range diag.All() {
@@ -52,21 +52,28 @@ func (a *app) explainCommand() *cobra.Command {
 			}
 			return ids, cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				for _, e := range diag.All() {
-					fmt.Fprintf(a.out, "%-24s %s\n", e.ID, e.Summary)
-				}
-				return nil
-			}
-			entry, text, ok := diag.Explain(args[0])
-			if !ok {
-				return diag.New(diag.BadFlags, "There is no error with the ID %q.", args[0]).Next("List all:", "provision explain")
-			}
-			_, err := fmt.Fprintf(a.out, "%s (%s)\n\n%s", entry.Summary, entry.ID, diag.Text{Width: a.columns(a.out)}.Prose(text))
-			return err
-		},
+		RunE: func(_ *cobra.Command, args []string) error { return a.explain(args) },
 	}
+}
+
+// explain tells about each of the IDs, or lists all.
+func (a *app) explain(ids []string) error {
+	if len(ids) == 0 {
+		for _, e := range diag.All() {
+			fmt.Fprintf(a.out, "%-24s %s\n", e.ID, e.Summary)
+		}
+		return nil
+	}
+	var parts []string
+	for _, id := range ids {
+		entry, text, ok := diag.Explain(id)
+		if !ok {
+			return diag.New(diag.BadFlags, "There is no error with the ID %q.", id).Next("List all:", "provision explain")
+		}
+		parts = append(parts, fmt.Sprintf("%s (%s)\n\n%s", entry.Summary, entry.ID, diag.Text{Width: a.columns(a.out)}.Prose(text)))
+	}
+	_, err := fmt.Fprint(a.out, strings.Join(parts, "\n"))
+	return err
 }
 
 func (a *app) completionCommand() *cobra.Command {

@@ -20,14 +20,16 @@ type Vendor struct {
 	// Open returns the provider that the attributes of its block describe. An attribute it does not know is an error
 	// that wraps providers.Invalid.
 	Open func(attributes map[string]any) (providers.Provider, error)
+	// Paths are the attributes that are paths: whoever reads them from a file makes them start where the file is.
+	Paths []string
 }
 
 // Vendors returns the vendors that are built in, by name.
 func Vendors() []Vendor {
 	return []Vendor{
-		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake},
-		{"local", "machines made of namespaces on this host", openLocal},
-		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal},
+		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake, []string{"path"}},
+		{"local", "machines made of namespaces on this host", openLocal, []string{"folder"}},
+		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, nil},
 	}
 }
 

@@ -38,6 +38,8 @@ type Provider struct {
 	Attributes map[string]any // string, int64, float64, bool, []any or map[string]any; never nil
 	Sensitive  []string       // attributes that hold something secret, sorted: never to be shown
 	Range      diag.Range
+
+	beside map[string]bool // attributes that start where the file is already
 }
 
 // A Network is what addresses the cluster uses. The zero Prefix of Machines lets the vendor choose.

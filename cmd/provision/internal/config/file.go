@@ -162,3 +162,15 @@ func tooDeep(name string, src []byte) (hcl.Range, bool) {
 	}
 	return hcl.Range{}, false
 }
+
+// Plausible says whether text can be meant as a cluster's file: it has at least one block, whatever mistakes there are beside.
+func Plausible(src []byte) bool {
+	if len(src) > maxFile {
+		return false
+	}
+	if _, deep := tooDeep("", src); deep {
+		return false
+	}
+	parsed, _ := hclsyntax.ParseConfig(bytes.Clone(src), "", hcl.InitialPos)
+	return parsed != nil && len(parsed.Body.(*hclsyntax.Body).Blocks) > 0
+}

@@ -32,7 +32,7 @@ func (l *loader) provider(t top, files []file) {
 		return
 	}
 	l.cluster.Ranges["provider"] = l.place(b.DefRange())
-	p := Provider{Name: name, Attributes: map[string]any{}, Range: l.place(b.DefRange())}
+	p := Provider{Name: name, Attributes: map[string]any{}, beside: map[string]bool{}, Range: l.place(b.DefRange())}
 	r := &providerReader{l: l, p: &p, in: fmt.Sprintf("provider %q", name)}
 	for _, more := range r.body(b.Body, p.Attributes, "provider") {
 		r.body(more, p.Attributes, "provider")
@@ -73,6 +73,9 @@ func (r *providerReader) body(b *hclsyntax.Body, m map[string]any, key string) (
 			}
 		case isText:
 			m[a.Name] = beside(a.SrcRange.Filename, text)
+			if key == "provider" && m[a.Name] != text {
+				r.p.beside[a.Name] = true
+			}
 		default:
 			m[a.Name] = value
 		}
@@ -154,4 +157,14 @@ func beside(file, text string) string {
 		return filepath.Join(filepath.Dir(file), text)
 	}
 	return text
+}
+
+// Path is the provider's attribute of that name, which is a path, as the command has to open it: it starts where the file is,
+// whether it begins with ./ or not. ok is false if there is none.
+func (p Provider) Path(name string) (path string, ok bool) {
+	path, ok = p.Attributes[name].(string)
+	if !ok || path == "" || filepath.IsAbs(path) || p.beside[name] {
+		return path, ok
+	}
+	return filepath.Join(filepath.Dir(p.Range.File), path), true
 }

@@ -31,6 +31,8 @@ type Options struct {
 	ReadOnly bool           // the state is not to be written: for plans, and for verbs that use a cluster
 	Keep     []plan.Kind    // what a destroy leaves
 	Replace  []string       // patterns of the addresses of machines to replace, whatever they are like
+	Saved    string         // ID of the saved plan that is executed; empty if it is none
+	Again    string         // the command that goes on, for advice; empty: the verb with the cluster's file
 	Accept   []string       // what a person accepts to lose: DataLoss
 	Events   func(ui.Event) // gets the event stream; safe for concurrent use
 }

@@ -53,6 +53,9 @@ func (e *Engine) place(address string) (*diag.Range, string) {
 
 // again is the command that goes on.
 func (e *Engine) again() string {
+	if e.Again != "" {
+		return e.Again
+	}
 	if e.destroying {
 		return "provision destroy " + e.Cluster.File
 	}

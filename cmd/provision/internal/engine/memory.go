@@ -18,6 +18,7 @@ type entry struct {
 	ID      providers.ID           `json:"id,omitempty"`
 	Network *providers.NetworkSpec `json:"network,omitempty"`
 	Machine *providers.MachineSpec `json:"machine,omitempty"`
+	Plan    string                 `json:"plan,omitempty"` // ID of the saved plan that is executed
 }
 
 // A memory is what the journal says of the cluster's objects. What exists is the vendor's to say; the memory tells what

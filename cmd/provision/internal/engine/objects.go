@@ -44,6 +44,7 @@ func (e *Engine) waiting(address, what string, limit time.Duration) (stop func()
 }
 
 func (e *Engine) createNetwork(ctx context.Context, c plan.Change) error {
+	c.Action = plan.Create // also as the second half of a replacement: the first is behind us
 	spec := plan.NetworkSpec(e.Cluster, e.want.UID)
 	var n providers.Network
 	err := e.vendor(ctx, c, "create it", func(ctx context.Context) (err error) {
@@ -114,6 +115,7 @@ func (e *Engine) createMachine(ctx context.Context, c plan.Change) error {
 	if !ok {
 		return fmt.Errorf("%s is not in the file", c.Address)
 	}
+	c.Action = plan.Create // also as the second half of a replacement: the first is behind us
 	spec := m.MachineSpec(e.Cluster, e.want.UID, e.networkID())
 	asked := spec
 	asked.AuthorizedKeys = []string{e.secrets.public}

@@ -197,7 +197,7 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(e.Width)
 	for _, m := range e.world.Machines {
-		if m.Partial {
+		if m.Partial || !e.want.Nodes { // machines without SSH have nothing to ask
 			continue
 		}
 		g.Go(func() error {
@@ -212,9 +212,9 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 			return nil
 		})
 	}
-	g.Go(func() error { return e.askKube(gctx) })
 	var etcd *EtcdHealth
 	if e.want.Nodes {
+		g.Go(func() error { return e.askKube(gctx) })
 		g.Go(func() error { etcd = e.askEtcdHealth(gctx); return nil })
 	}
 	if err := g.Wait(); err != nil {
@@ -271,6 +271,8 @@ func (e *Engine) fill(n *NodeStatus, agent *templates.Status, problem string) {
 		switch {
 		case n.Machine == string(providers.Stopped):
 			n.Problem = "the machine is stopped"
+		case !e.want.Nodes:
+			n.Problem = "the machine is simulated: no node runs on it"
 		case !e.world.API:
 			n.Problem = "the cluster's API does not answer"
 		case !joined:

@@ -36,7 +36,7 @@ func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) 
 		ds = append(ds, diag.New(diag.StateFenced, "This command lost its lease on the cluster's state: it was stopped, or could not reach the state, for longer than the lease lasts, and somebody else may be at work now. No new step was started; nothing that this command wrote since counts.").
 			Next("See who works on the cluster, and run the same command again:", "provision state show "+e.Cluster.File, e.again()))
 	}
-	for _, s := range res.Of(graph.Failed, graph.Interrupted) {
+	for _, s := range res.Of(graph.Failed) {
 		ds = append(ds, e.explain(s.Address, e.stopped(ctx, s))...)
 	}
 	if res.Stopped && res.Count(graph.NotStarted)+res.Count(graph.Interrupted) > 0 {
@@ -103,33 +103,62 @@ func (e *Engine) observe(ev graph.Event) {
 		out.Type = ui.Started
 	case graph.Done:
 		out.Type, out.Text = ui.Done, e.outcome(ev.Address)
-	case graph.Failed, graph.Interrupted:
+	case graph.Failed:
 		out.Type, out.Text = ui.Failed, firstLine(ev.Err)
+	case graph.Interrupted:
+		out.Type, out.Text = ui.Failed, "cut off"
 	case graph.Blocked:
 		out.Type = ui.Blocked
 	}
 	e.Events(out)
 }
 
-// interrupted says what was left when the person asked to stop.
+// interrupted says what was left when the person asked to stop, once or twice.
 func (e *Engine) interrupted(res graph.Result) diag.Diagnostic {
-	var left []string
-	for _, s := range res.Of(graph.NotStarted, graph.Interrupted) {
-		left = append(left, "- "+s.Address)
+	addresses := func(states ...graph.State) (as []string) {
+		for _, s := range res.Of(states...) {
+			as = append(as, s.Address)
+		}
+		return as
 	}
-	if n := len(left) - 12; n > 0 {
-		left = append(left[:12], fmt.Sprintf("- and %d more", n))
+	return Interrupted(res.Count(graph.Done), addresses(graph.Interrupted), addresses(graph.NotStarted, graph.Blocked), e.again())
+}
+
+// Interrupted says what was left when a person asked to stop: how many steps were done, which were cut off because the person
+// asked twice, and which were not begun.
+func Interrupted(done int, cut, left []string, again string) diag.Diagnostic {
+	var parts []string
+	if len(cut) == 0 {
+		parts = append(parts, "Steps that ran were let finish, and no new one was begun.")
+	} else {
+		parts = append(parts, "Cut off while it ran:", list(cut))
 	}
-	return diag.New(diag.Interrupted, "Steps that ran were let finish; %d are done and kept. Not done:\n\n%s", res.Count(graph.Done), strings.Join(left, "\n")).
-		Next("Run the same command again to go on:", e.again())
+	parts = append(parts, fmt.Sprintf("%s done and kept.", map[bool]string{true: "1 step is", false: fmt.Sprintf("%d steps are", done)}[done == 1]))
+	if len(left) > 0 {
+		parts = append(parts, "Not begun:", list(left))
+	}
+	if len(cut) > 0 {
+		parts = append(parts, "The state is safe: it was noted before each call that the call was to be made, and the next run looks at the vendor what came of it.")
+	}
+	return diag.New(diag.Interrupted, "%s", strings.Join(parts, "\n\n")).Next("Run the same command again to go on:", again)
+}
+
+// list writes addresses as the items of a list, the first of many.
+func list(addresses []string) string {
+	items := addresses
+	more := ""
+	if n := len(items) - 12; n > 0 {
+		items, more = items[:12], fmt.Sprintf("\n- and %d more", n)
+	}
+	return "- " + strings.Join(items, "\n- ") + more
 }
 
 func summary(res graph.Result) string {
 	took := res.Elapsed.Round(100 * time.Millisecond)
 	if res.Count(graph.Done) == len(res.Steps) {
-		return fmt.Sprintf("Done: %d steps in %v.", len(res.Steps), took)
+		return fmt.Sprintf("Done: %s in %v.", diag.Count(len(res.Steps), "step"), took)
 	}
-	return fmt.Sprintf("Stopped after %v: %d steps done, %d failed, %d not tried.", took, res.Count(graph.Done), res.Count(graph.Failed),
+	return fmt.Sprintf("Stopped after %v: %s done, %d failed, %d not tried.", took, diag.Count(res.Count(graph.Done), "step"), res.Count(graph.Failed),
 		res.Count(graph.Blocked)+res.Count(graph.NotStarted)+res.Count(graph.Interrupted))
 }
 
@@ -172,6 +201,7 @@ func (e *Engine) removed(c plan.Change, id providers.ID) error {
 }
 
 func (e *Engine) note(kind string, c plan.Change, en entry) error {
+	en.Plan = e.Saved
 	b, err := json.Marshal(en)
 	if err != nil {
 		return err

@@ -226,7 +226,7 @@ func (e *Engine) open() (err error) {
 
 // replaced are the addresses of the machines that a person wants replaced. What names none is a mistake.
 func (e *Engine) replaced() (map[string]bool, error) {
-	in := map[string]bool{}
+	in, past := map[string]bool{}, e.Done(nil).Replaced
 	var known []string
 	for _, m := range e.members() {
 		known = append(known, m.Address(plan.Machine))
@@ -235,7 +235,7 @@ func (e *Engine) replaced() (map[string]bool, error) {
 		found := false
 		for _, a := range known {
 			if plan.Match(pattern, a) {
-				in[a], found = true, true
+				in[a], found = !past[a], true
 			}
 		}
 		if !found {

@@ -36,8 +36,25 @@ func Diff(c *config.Cluster, want Want, w World) *Plan {
 		d.balancer()
 		d.addons()
 	}
+	d.identify()
 	sortChanges(d.plan.Changes)
 	return d.plan
+}
+
+// identify says of each change which object of the vendor it is about.
+func (d *differ) identify() {
+	ids := map[string]providers.ID{}
+	for _, n := range d.w.Networks {
+		ids[string(Network)+" "+n.Name] = n.ID
+	}
+	for _, m := range d.w.Machines {
+		ids[string(Machine)+" "+m.Name] = m.ID
+	}
+	for i, c := range d.plan.Changes {
+		if c.Action != Create {
+			d.plan.Changes[i].ID = string(ids[string(c.Kind)+" "+c.Name])
+		}
+	}
 }
 
 type differ struct {
@@ -165,7 +182,7 @@ func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 		waits = append(waits, BalancerAddress)
 	}
 	if len(waits) > 0 {
-		return append(fs, Field{"endpoints", fmt.Sprint(have.Endpoints), "with the address of " + strings.Join(waits, ", ")})
+		return append(fs, Field{"endpoints", fmt.Sprint(have.Endpoints), waitsFor + strings.Join(waits, ", ")})
 	}
 	w := want.done()
 	diff("endpoints", have.Endpoints, w.Endpoints)
@@ -173,6 +190,9 @@ func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 	diff("api_names", have.APINames, w.APINames)
 	return fs
 }
+
+// waitsFor begins the value of a field that holds addresses which are not known yet.
+const waitsFor = "with the address of "
 
 // live says whether a running node takes the field without a restart of anything.
 func live(m Member, have templates.Node, controlPlane int, f Field) bool {

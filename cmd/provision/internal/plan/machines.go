@@ -22,6 +22,8 @@ func (d *differ) member(m Member) {
 		ch.Reason, ch.Drift = "is gone at the vendor", true
 	case !there:
 		ch.Reason = "not there"
+	case d.want.Replace[ch.Address]: // stopped or half made or half deleted, too
+		ch.Action, ch.Reason = Replace, "was asked for"
 	case have.Partial && len(FixedFields(m.MachineSpec(d.c, d.want.UID, have.Network), have)) > 0:
 		// Create would complete it as it was asked to be at first.
 		ch.Action, ch.Reason = Replace, "was not finished, and is to be another"
@@ -44,14 +46,7 @@ func (d *differ) machine(m Member, have providers.Machine, known Known) {
 	want := m.MachineSpec(d.c, d.want.UID, have.Network)
 	ch := Change{Address: m.Address(Machine), Kind: Machine, Name: m.Name, Action: Replace, Reason: "differs"}
 	ch.Fields = FixedFields(want, have)
-	switch {
-	case d.want.Replace[ch.Address]:
-		ch.Reason, ch.Fields = "was asked for", nil
-		ch.Cause = d.cause(m, "count")
-		d.add(ch)
-		d.remade[m.Name] = ch
-		return
-	case len(ch.Fields) == 0:
+	if len(ch.Fields) == 0 {
 		ch.Action = Update
 		if ch.Fields = freeFields(want, have); len(ch.Fields) == 0 {
 			return

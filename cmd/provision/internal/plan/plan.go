@@ -59,6 +59,7 @@ type Change struct {
 	Action  Action      `json:"action"`
 	Kind    Kind        `json:"kind"`
 	Name    string      `json:"name"`             // the object's own name: demo-workers-2
+	ID      string      `json:"id,omitempty"`     // of the object at the vendor that is changed, replaced or deleted
 	Reason  string      `json:"reason"`           // why, in a few words
 	Drift   bool        `json:"drift,omitempty"`  // the file asks for what was there before: somebody else changed it since
 	Fields  []Field     `json:"fields,omitempty"` // what differs
@@ -105,17 +106,24 @@ func (p *Plan) OfKind(k Kind) []Change {
 func (p *Plan) Summary() string {
 	switch {
 	case p.Empty() && p.LeftOut > 0:
-		return fmt.Sprintf("No changes among those named; %d others are left out.", p.LeftOut)
+		return fmt.Sprintf("No changes among those named; %s.", p.leftOut())
 	case p.Empty():
 		return "No changes. The cluster is as the file says."
 	}
 	s := fmt.Sprintf("Plan: %d to create, %d to change, %d to replace, %d to delete.",
 		p.Count(Create), p.Count(Update, Restart), p.Count(Replace), p.Count(Delete))
 	if p.LeftOut > 0 {
-		s += fmt.Sprintf(" %d others are left out.", p.LeftOut)
+		s += fmt.Sprintf(" %s.", p.leftOut())
 	}
 	if len(p.Kept) > 0 {
 		s += fmt.Sprintf(" Kept: %s.", strings.Join(p.Kept, ", "))
 	}
 	return s
+}
+
+func (p *Plan) leftOut() string {
+	if p.LeftOut == 1 {
+		return "1 other is left out"
+	}
+	return fmt.Sprintf("%d others are left out", p.LeftOut)
 }

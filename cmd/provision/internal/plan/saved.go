@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,14 +26,22 @@ type Saved struct {
 	Program string   `json:"program"` // version of provision that made it
 	Verb    string   `json:"verb"`    // "apply" or "destroy"
 	UID     string   `json:"uid"`     // of the cluster; empty if it had no state yet
-	File    string   `json:"file"`    // the cluster's file, as an absolute path
+	File    string   `json:"file"`    // the cluster's file, as a path from the plan's folder
 	Config  string   `json:"config"`  // digest of what the file says, without what is secret
 	Only    []string `json:"only,omitempty"`
 	Keep    []Kind   `json:"keep,omitempty"`
 	Replace []string `json:"replace,omitempty"`
 	Accept  []string `json:"accept,omitempty"`
+	State   *Place   `json:"state,omitempty"` // where the state is, if flags or the environment said so
+	Records int      `json:"records"`         // of the journal when it was made: two plans of the same words are two
 	Plan    *Plan    `json:"plan"`
 	Sum     string   `json:"sum"` // SHA-256 of the document with an empty sum: finds damage and edits by hand
+}
+
+// A Place is where a cluster's state is: a folder or a URL, as an absolute path and without credentials.
+type Place struct {
+	Folder string `json:"folder,omitempty"`
+	URL    string `json:"url,omitempty"`
 }
 
 // IsSaved says whether a file that begins so is a saved plan.
@@ -95,29 +104,9 @@ func DecodeSaved(b []byte) (Saved, error) {
 	return s, nil
 }
 
-// Compare says what is different between a saved plan and one that was made now, one sentence per address. With begun, the
-// saved plan's execution was begun before: what is missing from the new one has been done.
-func Compare(saved, now *Plan, begun bool) []string {
-	was, is := byAddress(saved), byAddress(now)
-	var out []string
-	for _, a := range slices.Sorted(keysOf(was, is)) {
-		s, planned := was[a]
-		n, needed := is[a]
-		switch {
-		case !planned:
-			out = append(out, fmt.Sprintf("%s: the plan leaves it alone, and now it needs: %s", a, describe(n)))
-		case !needed && !begun:
-			out = append(out, fmt.Sprintf("%s: the plan says %s, and now nothing is to be done", a, describe(s)))
-		case needed && !same(s, n):
-			out = append(out, fmt.Sprintf("%s: the plan says %s, and now it needs: %s", a, describe(s), describe(n)))
-		}
-	}
-	return out
-}
-
 // same compares all but the words and the places.
 func same(a, b Change) bool {
-	return a.Action == b.Action && a.Kind == b.Kind && a.Name == b.Name && slices.Equal(a.Fields, b.Fields)
+	return a.Action == b.Action && a.Kind == b.Kind && a.Name == b.Name && a.ID == b.ID && slices.Equal(a.Fields, b.Fields)
 }
 
 func describe(c Change) string {
@@ -125,10 +114,14 @@ func describe(c Change) string {
 	for _, f := range c.Fields {
 		fs = append(fs, fmt.Sprintf("%s: %s → %s", f.Name, f.From, f.To))
 	}
-	if len(fs) == 0 {
-		return fmt.Sprintf("%s (%s)", c.Action, c.Reason)
+	of := ""
+	if c.ID != "" {
+		of = " of " + c.ID
 	}
-	return fmt.Sprintf("%s (%s)", c.Action, strings.Join(fs, ", "))
+	if len(fs) == 0 {
+		return fmt.Sprintf("%s%s (%s)", c.Action, of, c.Reason)
+	}
+	return fmt.Sprintf("%s%s (%s)", c.Action, of, strings.Join(fs, ", "))
 }
 
 func byAddress(p *Plan) map[string]Change {
@@ -155,14 +148,36 @@ func keysOf(ms ...map[string]Change) func(yield func(string) bool) {
 	}
 }
 
-// Digest names what a file says, without its places and what is secret.
+// located is a value of a provider's attribute without the folder that the file is in.
+func located(v any, dir string) any {
+	switch v := v.(type) {
+	case string:
+		return strings.TrimPrefix(v, dir+"/")
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = located(v[i], dir)
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for k := range v {
+			m[k] = located(v[k], dir)
+		}
+		return m
+	}
+	return v
+}
+
+// Digest names what a file says, without its places and what is secret. Of a file that was read by its absolute path it does not
+// depend on where that is.
 func Digest(c *config.Cluster) (string, error) {
 	d := *c
 	d.File, d.Ranges = "", nil
 	d.Provider.Range, d.Provider.Attributes = diag.Range{}, map[string]any{}
 	for k, v := range c.Provider.Attributes {
 		if !slices.Contains(c.Provider.Sensitive, k) {
-			d.Provider.Attributes[k] = v
+			d.Provider.Attributes[k] = located(v, filepath.ToSlash(filepath.Dir(c.Provider.Range.File)))
 		}
 	}
 	d.ControlPlane.Range = diag.Range{}
