@@ -87,8 +87,8 @@ func TestE2EMetal(t *testing.T) {
 		r.across()
 		r.sound("nodes")
 		begun = time.Now()
-		r.run(2*time.Minute, "destroy", r.file, "--auto-approve")
-		t.Logf("destroy %.1f s, load %s", time.Since(begun).Seconds(), load())
+		out = r.run(2*time.Minute, "destroy", r.file, "--auto-approve", "--timings")
+		t.Logf("destroy %.1f s, load %s\n%s", time.Since(begun).Seconds(), load(), out)
 		after := r.portraits()
 		for _, h := range r.fleet.Hosts {
 			for _, d := range before[h.Name].Compare(after[h.Name]) {

@@ -15,19 +15,11 @@ import (
 	"github.com/provisionhq/provision/providers/metal/power"
 )
 
-// what a host looks like: files with their modes and sums, links, rules, mounts and processes.
-const portrait = `export LC_ALL=C
-find /etc /home /root /opt /usr/local/bin /var/lib/provision /var/lib/provision-metal /var/lib/etcd /var/lib/kubelet /var/lib/containerd /var/lib/cni \
-	-type f -exec stat -c '%a %u:%g %n' {} + -exec sha256sum {} + -o -type d -exec stat -c '%a %u:%g %n' {} + 2>/dev/null | sort
-uname -n; ls /sys/class/net; nft list ruleset; cut -d' ' -f5 /proc/self/mountinfo | sort
-cat /proc/[0-9]*/comm 2>/dev/null | grep -vxE 'sshd.*|sh|cat|sort|grep|sudo|env' | sort -u
-cat /proc/sys/net/ipv4/ip_forward`
-
 // TestFleet makes machines of real hosts: by SSH only, through a bastion, as a user with sudo. One loses its power and gets
 // it back by its BMC; one loses it for good. In the end the hosts are as they were.
 func TestFleet(t *testing.T) {
 	f := metaltest.New(t, 3, "micro")
-	before := map[string]string{}
+	before := map[string]metaltest.Portrait{}
 	for _, h := range f.Hosts {
 		before[h.Name] = see(t, f, h.Name)
 	}
@@ -99,8 +91,8 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range f.Hosts {
-		if d := cmp.Diff(strings.Split(before[h.Name], "\n"), strings.Split(see(t, f, h.Name), "\n")); d != "" {
-			t.Errorf("host %s is not as it was (-before +after):\n%s", h.Name, d)
+		for _, d := range before[h.Name].Compare(see(t, f, h.Name)) {
+			t.Errorf("host %s is not as it was: %s", h.Name, d)
 		}
 	}
 }
@@ -120,13 +112,13 @@ func slicesIndex(f *metaltest.Fleet, m providers.Machine) int {
 	return 0
 }
 
-func see(t *testing.T, f *metaltest.Fleet, host string) string {
+func see(t *testing.T, f *metaltest.Fleet, host string) metaltest.Portrait {
 	t.Helper()
-	out, err := f.Run(host, portrait)
+	p, err := f.Portray(host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
+	return p
 }
 
 // as runs a command on a machine as the engine would reach it: through its Jump, with the cluster's key.

@@ -31,7 +31,7 @@ type keeper struct {
 	life io.Closer // its end is the end of the test
 }
 
-// newKeeper starts a keeper of the machines below folder; dir, which has them, is removed with them.
+// newKeeper starts a keeper of the machines below folder; dir, a TempDir of the test, is removed with all others of that test.
 func newKeeper(folder, dir string) (*keeper, error) {
 	c := exec.Command("/proc/self/exe")
 	c.Args = []string{keeperName, folder, dir}
@@ -58,7 +58,7 @@ func keep(folder, dir string) int {
 		return 1
 	}
 	if left, _ := filepath.Glob(filepath.Join(folder, owner, "*", "*")); len(left) == 0 {
-		_ = os.RemoveAll(dir)
+		_ = os.RemoveAll(filepath.Dir(dir))
 	}
 	return 0
 }

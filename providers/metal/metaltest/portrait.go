@@ -14,7 +14,8 @@ import (
 // A Portrait is all of a host that somebody who gets it back may miss or find too much: lines by what they are about.
 //
 // It leaves out what changes by itself: times, sizes and contents of logs, the init system's logs of services (as in a journal),
-// counters and random numbers of the kernel, which neighbours were heard of, process IDs, and whoever is logged in; and
+// counters and random numbers of the kernel, which neighbours were heard of, process IDs, the other end of a cable, and whoever is
+// logged in; and
 // /run/mount, an empty folder that the programs mount and umount make when they are first used.
 type Portrait map[string][]string
 
@@ -23,7 +24,7 @@ const seen = `export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 part() { printf '## %s\n' "$1"; }
 n=0; while ip -6 addr show tentative | grep -q . && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.1; done
 part 'host name'; uname -n; cat /etc/hostname /etc/hosts
-part links; ip -d -o link | sed -E 's/^[0-9]+: //; s/ (qlen|group) .*//'; ip -d -o link | wc -l
+part links; ip -d -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+/@/; s/ (qlen|group) .*//'; ip -d -o link | wc -l
 part addresses; ip -o addr | awk '{ print $2, $3, $4 }'
 part routes; for f in -4 -6; do ip $f route show table all; ip $f rule; done
 part 'packet filters'; nft list ruleset; cat /proc/net/ip_tables_names /proc/net/ip6_tables_names 2>/dev/null
@@ -41,7 +42,7 @@ part 'scheduled'; ls /var/spool/cron /var/spool/cron/crontabs 2>/dev/null
 part 'volatile files'; awk '$3 == "tmpfs" && $2 !~ "^/dev" { print $2 }' /proc/mounts | sort -u | while read -r d; do
 	find "$d" -xdev ! -type d ! -type f -exec stat -c '%F %a %U:%G %N' {} + -o -type d -exec stat -c '%F %a %U:%G %n' {} +
 	find "$d" -xdev -type f -exec sha256sum {} + -exec stat -c '%a %U:%G %n' {} +
-done | grep -v ' /run/mount$' | sort
+done | grep -vE '^[0-9a-f]{64} .*(/meminfo|\.pid)$| /run/mount$' | sort
 true`
 
 // Portray looks at a host, from inside as root, and at all that was ever written to its disks.
