@@ -26,7 +26,7 @@ type Facts struct {
 	Memory      int64    // bytes
 	Cgroup      int      // version; 0 if there are none
 	Controllers []string // of cgroups
-	Init        string   // "systemd", "runit" or ""
+	Init        string   // "systemd", "openrc", "runit" or ""
 	Tools       []string // found of those that a node needs
 	Overlay     bool     // the kernel can mount overlayfs
 	Disks       map[string]Disk

@@ -19,7 +19,7 @@ machine() {
 		say cgroup 1
 		say controllers "$(ls /sys/fs/cgroup | tr '\n,' '  ')"
 	fi
-	if [ -d /run/systemd/system ]; then say init systemd; elif [ -d /etc/service ]; then say init runit; fi
+	if [ -d /run/systemd/system ]; then say init systemd; elif [ -e /run/openrc/softlevel ]; then say init openrc; elif [ -d /etc/service ]; then say init runit; fi
 	for t in mount nft sha256sum umount; do command -v $t >/dev/null && say tool $t; done
 	if grep -qw overlay /proc/filesystems || modprobe -n -q overlay 2>/dev/null; then say overlay 1; fi
 	for p in /opt/provision /var/lib/provision; do
@@ -44,7 +44,7 @@ machine() {
 }
 [ "$1" != all ] || machine
 shift
-if [ -e /etc/systemd/system/node-agent.service ] || [ -e /etc/service/node-agent/run ]; then say enabled 1; fi
+if [ -e /etc/systemd/system/node-agent.service ] || [ -e /etc/init.d/node-agent ] || [ -e /etc/service/node-agent/run ]; then say enabled 1; fi
 [ ! -e /var/lib/kubelet/pki/kubelet-client-current.pem ] || say joined 1
 for p; do
 	[ ! -f "$p" ] || say file "$(sha256sum <"$p" | cut -c1-64) $p"

@@ -56,6 +56,10 @@ if [ -e $unit ]; then
 	systemctl disable --now node-agent.service || exit
 	rm -f $unit && systemctl daemon-reload || exit
 fi
+if [ -e ` + templates.OpenRCPath + ` ]; then
+	rc-update del node-agent default; rc-service node-agent stop
+	rm -f ` + templates.OpenRCPath + ` || exit
+fi
 rm -rf ` + templates.ServiceDir + ` $a $a.part ` + scoutPath + ` ` + scoutPath + `.part /etc/provision
 rm -rf ` + templates.BundleDir + `/* /var/lib/provision/* # either may be a mount
 rmdir ` + templates.BundleDir + ` /var/lib/provision 2>/dev/null

@@ -74,7 +74,7 @@ func machineProblems(t *Target, f *Facts) []Problem {
 		add(NoCgroups, strings.TrimSpace("the machine lacks cgroups "+strings.Join(missing, ", ")), "Mount cgroups with the controllers cpu, memory and pids")
 	}
 	if f.Init == "" {
-		add(NoInit, "no init system was found", "Use a machine with systemd, or one that supervises the folders in /etc/service")
+		add(NoInit, "no init system was found", "Use a machine with systemd or OpenRC, or one that supervises the folders in /etc/service")
 	}
 	for _, tool := range needTools() {
 		if !slices.Contains(f.Tools, tool) {

@@ -14,6 +14,7 @@ import (
 // A host is what this machine's kernel and init system are like, as far as Kubernetes must know.
 type host struct {
 	systemd    bool   // PID 1 is systemd, and so manages cgroups
+	openrc     bool   // PID 1 lets OpenRC run services
 	cgroup     int    // version: 1 or 2
 	oomScore   bool   // processes may become less likely to be killed
 	conntrack  bool   // the kernel's connection tracking may be changed
@@ -22,20 +23,26 @@ type host struct {
 
 const (
 	initSystemd = "systemd"
+	initOpenRC  = "openrc"
 	initRunit   = "runit"
 )
 
 func (h host) initSystem() string {
-	if h.systemd {
+	switch {
+	case h.systemd:
 		return initSystemd
+	case h.openrc:
+		return initOpenRC
 	}
 	return initRunit
 }
 
 // look finds out. It changes nothing.
 func look() host {
+	systemd := exists("/run/systemd/system")
 	return host{
-		systemd:    exists("/run/systemd/system"),
+		systemd:    systemd,
+		openrc:     !systemd && exists("/run/openrc/softlevel"),
 		cgroup:     cgroupVersion(),
 		oomScore:   capable(24), // CAP_SYS_RESOURCE
 		conntrack:  writable("/proc/sys/net/netfilter/nf_conntrack_max"),

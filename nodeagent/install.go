@@ -82,11 +82,16 @@ func tidy(keep ...string) error {
 func enable(ctx context.Context) error {
 	before, runs := holder()
 	stale := runs && !current(before)
-	if look().systemd {
+	switch h := look(); h.initSystem() {
+	case initSystemd:
 		if err := enableSystemd(ctx, stale); err != nil {
 			return err
 		}
-	} else {
+	case initOpenRC:
+		if err := enableOpenRC(ctx, stale); err != nil {
+			return err
+		}
+	default:
 		run := filepath.Join(templates.ServiceDir, "run")
 		if err := supervisor.WriteFile(run, templates.RenderRun(), 0o755); err != nil {
 			return err
@@ -107,8 +112,8 @@ func enable(ctx context.Context) error {
 	if now, runs := holder(); runs && stale && now == before {
 		return fmt.Errorf("the node agent that ran before (process %d) does not end", before)
 	}
-	if errors.Is(err, errNotRunning) && !look().systemd {
-		return fmt.Errorf("%w: nothing started %s/run, and systemd is not there either", err, templates.ServiceDir)
+	if h := look(); errors.Is(err, errNotRunning) && h.initSystem() == initRunit {
+		return fmt.Errorf("%w: nothing started %s/run, and neither systemd nor OpenRC is there", err, templates.ServiceDir)
 	}
 	return err
 }

@@ -55,6 +55,12 @@ func stopAgent(ctx context.Context) error {
 			return err
 		}
 	}
+	service := look().openrc && exists(templates.OpenRCPath)
+	if service && exists("/etc/runlevels/default/node-agent") {
+		if err := openrc(ctx, "rc-update", "del", "node-agent", "default"); err != nil {
+			return err
+		}
+	}
 	if err := os.RemoveAll(templates.ServiceDir); err != nil {
 		return err
 	}
@@ -66,6 +72,9 @@ func stopAgent(ctx context.Context) error {
 		if systemd {
 			_ = systemctl(ctx, "stop", "node-agent")
 		}
+		if service {
+			_ = openrc(ctx, "rc-service", "node-agent", "stop") // waits until it has ended
+		}
 		awaitEnd(pid)
 	}
 	if systemd && exists(templates.UnitPath) {
@@ -75,6 +84,9 @@ func stopAgent(ctx context.Context) error {
 		if err := systemctl(ctx, "daemon-reload"); err != nil {
 			return err
 		}
+	}
+	if err := os.Remove(templates.OpenRCPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	// What an agent left behind that was dead already.
 	s, err := supervisor.New(supervisor.Options{Records: recordsFile, Logs: templates.LogDir})

@@ -13,6 +13,7 @@ const (
 	LogDir        = "/var/log/provision"
 	VolumePlugins = "/var/lib/kubelet/volume-plugins" // of flexvolume, by which Kubernetes can still be extended
 	UnitPath      = "/etc/systemd/system/node-agent.service"
+	OpenRCPath    = "/etc/init.d/node-agent"
 	ServiceDir    = "/etc/service/node-agent" // of runit and its likes
 
 	LocalEndpoint = "127.0.0.1:7443" // where every node's agent forwards to a healthy API server

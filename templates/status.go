@@ -20,7 +20,7 @@ type Status struct {
 	Kubernetes   string              `json:"kubernetes,omitempty"`
 	Bundle       string              `json:"bundle,omitempty"`
 	ConfigHash   string              `json:"configHash,omitempty"` // SHA-256 of node.json's bytes; empty: not configured
-	InitSystem   string              `json:"initSystem"`           // "systemd" or "runit"
+	InitSystem   string              `json:"initSystem"`           // "systemd", "openrc" or "runit"
 	Cgroup       int                 `json:"cgroup"`               // version of cgroups that Kubernetes uses: 1 or 2
 	Ready        bool                `json:"ready"`                // everything the node should run is running and ready
 	Problems     []string            `json:"problems,omitempty"`   // why the agent cannot do its work; sentences without a full stop

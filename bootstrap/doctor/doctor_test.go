@@ -189,6 +189,7 @@ func text(r *doctor.Report) string {
 
 func TestSound(t *testing.T) {
 	f := newFleet(t, 5, 0)
+	f[3].facts["init"], f[4].facts["init"] = []string{"openrc"}, []string{"runit"}
 	r := f.examine(t)
 	if len(r.Findings) > 0 || !strings.HasPrefix(text(r), "5 hosts: sound (") {
 		t.Errorf("a sound fleet:\n%s", text(r))

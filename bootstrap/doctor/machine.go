@@ -33,8 +33,8 @@ func (j judge) machine() {
 		j.here(FewCPUs, Warning, "A control plane has one processor here.", "Give the machine at least 2 processors: the API gets slow when one is busy.")
 	}
 	j.memory()
-	if j.f.one("init") == "" || j.f.one("init") == "openrc" {
-		j.here(NoInit, Error, strings.TrimSpace("No init system that is known was found "+j.f.one("init"))+".", "Use a machine with systemd, or one that supervises the folders in /etc/service (runit, daemontools, s6).")
+	if j.f.one("init") == "" {
+		j.here(NoInit, Error, "No init system that is known was found.", "Use a machine with systemd or OpenRC, or one that supervises the folders in /etc/service (runit, daemontools, s6).")
 	}
 	if len(j.f["swap"]) > 0 {
 		j.find(SwapOn, Warning, "Memory may be swapped to "+strings.Join(j.f["swap"], ", ")+": pods get slow instead of being ended at their limit.",

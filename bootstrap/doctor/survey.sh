@@ -19,7 +19,7 @@ while read -r k v _; do
 	case $k in MemTotal:) say memory "$v" ;; MemAvailable:) say available "$v"; break ;; esac
 done </proc/meminfo
 { read -r _; while read -r f _ k _; do say swap "$f $k"; done; } </proc/swaps 2>/dev/null
-if [ -d /run/systemd/system ]; then say init systemd; elif [ -d /etc/service ]; then say init runit; elif [ -d /run/openrc ]; then say init openrc; fi
+if [ -d /run/systemd/system ]; then say init systemd; elif [ -e /run/openrc/softlevel ]; then say init openrc; elif [ -d /etc/service ]; then say init runit; fi
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
 	say cgroup 2
 	say controllers "$(cat /sys/fs/cgroup/cgroup.controllers)"
