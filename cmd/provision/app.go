@@ -40,7 +40,9 @@ type app struct {
 	flags   flags
 	opened  []providers.Provider
 	cut     cutter
-	events  bool // with --json the verb writes events, and diagnostics among them
+	events  bool            // with --json the verb writes events, and diagnostics among them
+	verb    *cobra.Command  // that runs, if it works on a cluster's file
+	cluster *config.Cluster // that was loaded last
 }
 
 // flags are those that several verbs share.
@@ -89,7 +91,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return int(exit)
 	}
 	a.cut.end()
-	ds := diag.AsDiagnostics(err)
+	ds := a.diagnostics(err)
 	a.show(ds)
 	return ds.ExitCode()
 }
@@ -177,6 +179,7 @@ func (a *app) command(use, short string, run func(ctx context.Context, c *cobra.
 		},
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
+		a.verb = c
 		file, rest := defaultFile, args
 		if n := c.ArgsLenAtDash(); len(args) > 0 && n != 0 {
 			file, rest = args[0], args[1:]
@@ -204,6 +207,7 @@ func (a *app) load(file string) (*config.Cluster, error) {
 	if len(warnings) > 0 && !a.flags.json {
 		a.show(warnings)
 	}
+	a.cluster = c
 	return c, err
 }
 
@@ -217,7 +221,7 @@ func (a *app) read(file string) (c *config.Cluster, warnings diag.Diagnostics, e
 		}
 		vars[name] = value
 	}
-	c, ds := config.Load(file, config.Options{Vars: vars, VarFiles: a.flags.varFiles, Env: a.environ})
+	c, ds := config.Load(file, config.Options{Vars: vars, VarFiles: a.flags.varFiles, Env: a.environ, CheckRecipient: state.CheckRecipient})
 	if ds.HasErrors() {
 		return nil, nil, ds
 	}
@@ -238,7 +242,7 @@ func (s *session) close() {
 }
 
 // open loads the file and opens all that belongs to its cluster. Read-only sessions take no lock.
-func (a *app) open(ctx context.Context, file string, readOnly bool, options engine.Options) (s *session, err error) {
+func (a *app) open(ctx context.Context, file string, readOnly bool, options engine.Options, with ...func(*state.Options)) (s *session, err error) {
 	c, err := a.load(file)
 	if err != nil {
 		return nil, err
@@ -253,28 +257,19 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 		return nil, err
 	}
 	o.ReadOnly, o.AnyMachine = readOnly, !p.Caps().Local
+	for _, change := range with {
+		change(&o)
+	}
 	waiting, opened := a.untilStopped(ctx)
 	defer opened()
 	st, err := state.Open(waiting, o)
 	if err != nil {
 		return nil, err
 	}
+	a.notice(st)
 	options.Provider, options.Cluster, options.State, options.ReadOnly = p, c, st, readOnly
 	options.Bundle, options.Agent, options.Width = a.bundle(), a.agent(), a.flags.width
 	return &session{c, p, st, engine.New(options)}, nil
-}
-
-// commandLine is what a person typed, without values of variables, which may be secret.
-func (a *app) commandLine() string {
-	words := []string{"provision"}
-	for _, w := range os.Args[1:] {
-		if strings.HasPrefix(w, "--var=") || strings.Contains(w, "=") && !strings.HasPrefix(w, "--") {
-			w, _, _ = strings.Cut(w, "=")
-			w += "=…"
-		}
-		words = append(words, w)
-	}
-	return strings.Join(words, " ")
 }
 
 // bundle is the path of the bundle: what the flag says, or beside the program.

@@ -121,7 +121,7 @@ func (a *app) await(ctx context.Context, lag time.Duration) error {
 
 func (a *app) doOnce(ctx context.Context, w work) error {
 	events := &stream{before: a.early}
-	s, err := a.open(ctx, w.file, false, w.options(events.send))
+	s, err := a.open(ctx, w.file, false, w.options(events.send), w.opening)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (a *app) doOnce(ctx context.Context, w work) error {
 func (a *app) ended(r ui.Renderer, events *stream, err error) error {
 	a.cut.end()
 	if a.flags.json && err != nil {
-		tell(r, diag.AsDiagnostics(err))
+		tell(r, a.diagnostics(err))
 	}
 	if cerr := r.Close(); err == nil {
 		err = cerr

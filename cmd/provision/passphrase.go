@@ -11,65 +11,96 @@ import (
 	"golang.org/x/term"
 )
 
+// A secretSource is where a passphrase comes from, unless it is the terminal.
+type secretSource struct {
+	what      string // begins a sentence: "The passphrase"
+	file, env string
+	fd        int // below 0: none
+}
+
+func (s secretSource) given() bool { return s.file != "" || s.env != "" || s.fd >= 0 }
+
+// secret reads the passphrase.
+func (a *app) secret(s secretSource) (string, error) {
+	switch {
+	case s.env != "":
+		text := a.env(s.env)
+		if text == "" {
+			return "", diag.New(diag.PassphraseWrong, "The environment variable %s, which is to hold the passphrase, is not set.", s.env)
+		}
+		return text, nil
+	case s.file != "":
+		file, err := os.Open(s.file)
+		if err != nil {
+			return "", s.unreadable(s.file, err)
+		}
+		defer file.Close()
+		return s.firstLine(file, s.file)
+	}
+	name := fmt.Sprintf("descriptor %d", s.fd)
+	file := os.NewFile(uintptr(s.fd), name)
+	if file == nil {
+		return "", s.unreadable(name, errors.New("it is not open"))
+	}
+	defer file.Close()
+	return s.firstLine(file, name)
+}
+
 // passphrase returns how to get the passphrase of a state: from where a flag says, or from the terminal; nil if there is
 // neither.
 func (a *app) passphrase() func(confirm bool) (string, error) {
 	f := a.flags.state
-	switch {
-	case f.passphraseEnv != "":
-		return func(bool) (string, error) {
-			text := a.env(f.passphraseEnv)
-			if text == "" {
-				return "", diag.New(diag.PassphraseWrong, "The environment variable %s, which is to hold the passphrase, is not set.", f.passphraseEnv)
-			}
-			return text, nil
-		}
-	case f.passphraseFile != "":
-		return func(bool) (string, error) {
-			file, err := os.Open(f.passphraseFile)
-			if err != nil {
-				return "", unreadable(f.passphraseFile, err)
-			}
-			defer file.Close()
-			return firstLine(file, f.passphraseFile)
-		}
-	case f.passphraseFD >= 0:
-		return func(bool) (string, error) {
-			name := fmt.Sprintf("descriptor %d", f.passphraseFD)
-			file := os.NewFile(uintptr(f.passphraseFD), name)
-			if file == nil {
-				return "", unreadable(name, errors.New("it is not open"))
-			}
-			defer file.Close()
-			return firstLine(file, name)
-		}
+	source := secretSource{what: "The passphrase", file: f.passphraseFile, env: f.passphraseEnv, fd: f.passphraseFD}
+	if source.given() {
+		return func(bool) (string, error) { return a.secret(source) }
 	}
 	ask := a.ask()
 	if ask == nil {
 		return nil
 	}
 	return func(confirm bool) (string, error) {
-		text, err := ask("Passphrase of the state")
-		if err != nil || !confirm {
-			return text, err
+		if !confirm {
+			return ask("Passphrase of the state")
 		}
-		again, err := ask("The same again")
-		if err == nil && again != text {
-			err = diag.New(diag.PassphraseWrong, "The two are not the same. Nothing was written.")
-		}
-		return text, err
+		return askTwice(ask, "Passphrase of the state")
 	}
 }
 
-func unreadable(name string, err error) error {
-	return diag.Wrap(err, diag.PassphraseWrong, "The passphrase cannot be read from %s: %v.", name, err)
+// newPassphrase returns how to get the passphrase that is put in the place of the state's.
+func (a *app) newPassphrase(source secretSource) (func() (string, error), error) {
+	switch f, ask := a.flags.state, a.ask(); {
+	case source.fd >= 0 && source.fd == f.passphraseFD:
+		return nil, diag.New(diag.BadFlags, "The old and the new passphrase cannot be read from the same descriptor.")
+	case source.given():
+		return func() (string, error) { return a.secret(source) }, nil
+	case ask != nil:
+		return func() (string, error) { return askTwice(ask, "New passphrase of the state") }, nil
+	}
+	return nil, diag.New(diag.PassphraseWrong, "There is no terminal to ask for the new passphrase. Nothing was changed.").
+		Next("Say where it is with --new-passphrase-file, --new-passphrase-fd or --new-passphrase-env.")
+}
+
+func askTwice(ask func(string) (string, error), question string) (string, error) {
+	text, err := ask(question)
+	if err != nil {
+		return "", err
+	}
+	again, err := ask("The same again")
+	if err == nil && again != text {
+		err = diag.New(diag.PassphraseWrong, "The two are not the same. Nothing was written.")
+	}
+	return text, err
+}
+
+func (s secretSource) unreadable(name string, err error) error {
+	return diag.Wrap(err, diag.PassphraseWrong, "%s cannot be read from %s: %v.", s.what, name, err)
 }
 
 // firstLine reads a passphrase. What follows the first line does not count.
-func firstLine(r io.Reader, name string) (string, error) {
+func (s secretSource) firstLine(r io.Reader, name string) (string, error) {
 	b, err := io.ReadAll(io.LimitReader(r, 4096))
 	if err != nil {
-		return "", unreadable(name, err)
+		return "", s.unreadable(name, err)
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
 	return strings.TrimSuffix(line, "\r"), nil

@@ -47,7 +47,7 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 			return err
 		}
 	}
-	s, err := a.open(ctx, w.file, true, w.options(a.early))
+	s, err := a.open(ctx, w.file, true, w.options(a.early), w.opening)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 		_, err = fmt.Fprint(a.out, ui.PlanText(planLines(p), p.Summary(), a.style(a.out)))
 	}
 	if err == nil && out != "" && !a.flags.json {
-		fmt.Fprintf(a.err, "\nSaved. To do exactly this:\n\n    provision apply %s\n", word(out))
+		fmt.Fprintf(a.err, "\nSaved. To do exactly this:\n\n    %s\n", a.paste("provision apply "+word(out)))
 	}
 	if err == nil && detailed && !p.Empty() {
 		return exitError(exitChanges)

@@ -73,6 +73,6 @@ func (a *app) restore(ctx context.Context, file, from, snapshot string) error {
 	if err := s.engine.Restore(ctx, r, func(line string) { fmt.Fprintln(a.err, line) }); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.err, "\nDone. Add the other machines:\n\n    provision apply %s\n", file)
+	fmt.Fprintf(a.err, "\nDone. Add the other machines:\n\n    %s\n", a.paste("provision apply "+file))
 	return nil
 }

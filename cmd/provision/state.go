@@ -68,6 +68,35 @@ func (a *app) stateOptions(c *config.Cluster) (state.Options, error) {
 	return o, nil
 }
 
+// opening changes how the state is opened for this work. A destroy needs the lease and nothing else of it: no key, and no
+// journal that can be read.
+func (w work) opening(o *state.Options) {
+	if w.verb == "destroy" {
+		o.Destroy, o.Sealed = true, true
+		return
+	}
+	o.Compare = true
+}
+
+// notice shows what a person should know of a state although it was opened.
+func (a *app) notice(s *state.State) {
+	for _, err := range s.Notices() {
+		ds := a.diagnostics(err)
+		for i := range ds {
+			ds[i].Severity = diag.Warning
+			if r, ok := a.cluster.Ranges["state.recipients"]; ok && ds[i].ID == diag.StateRecipients {
+				ds[i] = ds[i].At(&r, "state")
+			}
+		}
+		a.warn(ds)
+	}
+}
+
+// warn shows warnings on stderr, whatever goes to stdout.
+func (a *app) warn(ds diag.Diagnostics) {
+	fmt.Fprint(a.err, diag.Text{Width: a.columns(a.err), Colour: a.colour(a.err)}.Render(ds), "\n")
+}
+
 // untilStopped is a context that also ends with the first interrupt, until opened is called: nobody waits for a lease in vain.
 // It is not ended by that, since what was opened may go on using it.
 func (a *app) untilStopped(ctx context.Context) (waiting context.Context, opened func()) {
@@ -169,8 +198,11 @@ func (a *app) showState(i state.Info) error {
 	default:
 		row("in use", "no")
 	}
+	if m := i.Moved; m != nil {
+		row("moved", "to %s at %s by %s", m.To, stamp(m.Time), m.By)
+	}
 	if !i.Exists {
-		row("state", "none yet")
+		row("state", "%s", map[bool]string{true: "none yet", false: "none here"}[i.Moved == nil])
 		return nil
 	}
 	row("UID", "%s", i.UID)
@@ -209,6 +241,13 @@ func (a *app) stateAcceptCommand() *cobra.Command {
 			return err
 		}
 		defer s.Close()
+		if m := s.Moved(); m != nil && !s.Exists() {
+			if err := s.Forget(); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.err, "The state went to %s, and %s is a place like any other now. If the cluster still exists, apply finds it by its tags.\n", m.To, s.Place())
+			return nil
+		}
 		if !s.Exists() {
 			return diag.New(diag.NoCluster, "There is no state in %s.", s.Place())
 		}
@@ -229,10 +268,20 @@ func (a *app) stateAcceptCommand() *cobra.Command {
 }
 
 func (a *app) stateRekeyCommand() *cobra.Command {
-	var renew bool
+	var renew, ask bool
+	fresh := secretSource{what: "The new passphrase", fd: -1}
 	c := a.stateVerb("rekey [FILE]", "Encrypt the secrets anew, to those whom the file names", func(ctx context.Context, _ *config.Cluster, o state.Options) error {
 		if renew && (len(o.Recipients) > 0 || len(o.KeyCommand) > 0 || o.UsePassphrase) {
 			return diag.New(diag.BadFlags, "The file says whom the secrets are for, so a new identity changes nothing: change recipients in the state block.")
+		}
+		if ask || fresh.given() {
+			if !o.UsePassphrase {
+				return diag.New(diag.BadFlags, "The file does not say that a passphrase opens the secrets: write passphrase = true into the state block.")
+			}
+			var err error
+			if o.NewPassphrase, err = a.newPassphrase(fresh); err != nil {
+				return err
+			}
 		}
 		waiting, opened := a.untilStopped(ctx)
 		defer opened()
@@ -241,6 +290,7 @@ func (a *app) stateRekeyCommand() *cobra.Command {
 			return err
 		}
 		defer s.Close()
+		a.notice(s)
 		if !s.Exists() {
 			return diag.New(diag.NoCluster, "There is no state in %s.", s.Place())
 		}
@@ -263,7 +313,12 @@ func (a *app) stateRekeyCommand() *cobra.Command {
 	})
 	c.Long = `Encrypt the secrets anew, to those whom the file's state block names, or else to your own identity. Whoever is not among them
 cannot open the state from then on, but for copies of it that were made before: who has seen a secret knows it.`
-	c.Flags().BoolVar(&renew, "new-identity", false, "make a new identity first; the old one stays in your file, behind it, for other clusters")
+	f := c.Flags()
+	f.BoolVar(&ask, "new-passphrase", false, "put a new passphrase in place of the old one; it is asked for twice on the terminal, or read from where the next flags say")
+	f.StringVar(&fresh.file, "new-passphrase-file", "", "file with the new passphrase")
+	f.IntVar(&fresh.fd, "new-passphrase-fd", -1, "open file descriptor to read the new passphrase from; not that of the old one")
+	f.StringVar(&fresh.env, "new-passphrase-env", "", "name of the environment variable with the new passphrase")
+	f.BoolVar(&renew, "new-identity", false, "make a new identity first; the old one stays in your file, behind it, for other clusters")
 	return c
 }
 
@@ -291,14 +346,18 @@ func (a *app) stateMoveCommand() *cobra.Command {
 		there.URL, there.Folder = to, ""
 		waiting, opened := a.untilStopped(ctx)
 		defer opened()
-		place, err := state.Move(waiting, o, there)
+		place, moved, err := state.Move(waiting, o, there)
 		if err != nil {
 			return err
 		}
 		if a.flags.json {
-			return a.printJSON(map[string]any{"place": place})
+			return a.printJSON(map[string]any{"place": place, "moved": moved})
 		}
-		fmt.Fprintf(a.out, "The state of %q is in %s now, and nowhere else.\n", cl.Name, place)
+		if moved {
+			fmt.Fprintf(a.out, "The state of %q is in %s now. In its old place is word of that, and nothing else.\n", cl.Name, place)
+		} else {
+			fmt.Fprintf(a.out, "The state of %q is in %s already. Nothing was moved.\n", cl.Name, place)
+		}
 		if cl.State.URL != to {
 			fmt.Fprintf(a.out, "Say so in %s:\n\n    state {\n      url = %q\n    }\n", cl.File, to)
 		}

@@ -22,6 +22,8 @@ type Cluster struct {
 	Endpoint     Endpoint
 	Pools        []Pool // sorted by name
 
+	PlainVars []string // names of the variables that are not marked sensitive, sorted
+
 	// Ranges says where the file asks for something: "cluster", "kubernetes", "provider", "provider.ATTRIBUTE",
 	// "network", "network.pods", "control_plane", "control_plane.count", "pool.workers", "pool.workers.count",
 	// "state", "state.url". What the
@@ -89,6 +91,8 @@ type Options struct {
 	Vars     map[string]string // values of variables, from --var NAME=VALUE
 	VarFiles []string          // files that hold values of variables; the last one wins
 	Env      []string          // environment as NAME=VALUE; PROVISION_VAR_NAME holds the value of a variable
+
+	CheckRecipient func(string) error // says what is wrong with a public key that the secrets are to be encrypted to; nil: it is not looked at closely
 }
 
 // Machines is how many machines the cluster has in all.

@@ -45,6 +45,9 @@ func (l *loader) state(t top) {
 		s.Recipients = append(s.Recipients, v.text)
 		l.recipient(v)
 	}
+	if len(s.Recipients) > 0 {
+		l.cluster.Ranges["state.recipients"] = l.place(b.Body.Attributes["recipients"].SrcRange)
+	}
 	for _, v := range r.texts("key_command") {
 		s.KeyCommand = append(s.KeyCommand, v.text)
 	}
@@ -78,13 +81,17 @@ func (l *loader) secret(v item, detail string) {
 	l.report(d)
 }
 
-// recipient reports what is no public key at first sight; whoever uses it looks closer.
+// recipient reports what is no public key.
 func (l *loader) recipient(v item) {
 	switch {
 	case strings.HasPrefix(v.text, "AGE-"), strings.Contains(v.text, "PRIVATE KEY"):
 		l.secret(v, "This is a private key, and everybody who reads the file knows it now. Recipients are public keys. Make a new pair.")
 	case !strings.HasPrefix(v.text, "age1") && !strings.HasPrefix(v.text, "ssh-"):
 		l.report(l.diag(diag.BadValue, v.place, "state", "A recipient is a public key: age1…, as `provision state key` prints it, or ssh-ed25519 …."))
+	case l.options.CheckRecipient != nil:
+		if err := l.options.CheckRecipient(v.text); err != nil {
+			l.report(l.diag(diag.BadValue, v.place, "state", "This is no public key that secrets can be encrypted to: %v. `provision state key` prints yours; copy keys whole.", err))
+		}
 	}
 }
 

@@ -55,6 +55,12 @@ func (l *loader) variables(blocks []*hclsyntax.Block) {
 	}
 	values := l.given(declared)
 	for _, v := range order {
+		if !v.sensitive {
+			l.cluster.PlainVars = append(l.cluster.PlainVars, v.name)
+		}
+	}
+	slices.Sort(l.cluster.PlainVars)
+	for _, v := range order {
 		l.scope.variables[v.name] = cty.DynamicVal
 		if !v.broken {
 			l.scope.variables[v.name] = l.value(v, values[v.name])

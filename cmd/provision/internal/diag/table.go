@@ -119,6 +119,9 @@ const (
 	StateElsewhere  ID = "state-elsewhere"
 	StateFenced     ID = "state-fenced"
 	StateRolledBack ID = "state-rolled-back"
+	StateTorn       ID = "state-torn"
+	StateMoved      ID = "state-moved"
+	StateRecipients ID = "state-recipients"
 	StatePermission ID = "state-permission"
 	StateCorrupt    ID = "state-corrupt"
 	StateNewer      ID = "state-newer"
@@ -235,6 +238,9 @@ var table = []Entry{
 	{StateElsewhere, "State was made on another machine", ExitFailed},
 	{StateFenced, "Another command has taken over", ExitFailed},
 	{StateRolledBack, "State is older than it was", ExitFailed},
+	{StateTorn, "State has lost its end", ExitDone},
+	{StateMoved, "State was moved to another place", ExitFailed},
+	{StateRecipients, "Secrets are for others than the file names", ExitDone},
 	{StatePermission, "State not accessible", ExitFailed},
 	{StateCorrupt, "State is damaged", ExitFailed},
 	{StateNewer, "State was written by a newer version", ExitFailed},

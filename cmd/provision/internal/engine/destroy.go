@@ -18,11 +18,12 @@ func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
 	if err := e.look(ctx, nil); err != nil {
 		return nil, err
 	}
-	if e.want.UID = e.State.UID(); e.want.UID == "" || !e.State.Exists() {
-		e.want.UID = e.vendorUID()
-	}
-	if e.State.Exists() {
+	if e.want.UID = e.State.UID(); e.State.KnowsUID() {
 		if err := e.checkOwner(); err != nil {
+			return nil, err
+		}
+	} else if e.want.UID = e.vendorUID(); e.want.UID != "" { // so that a destroy that is cut off is gone on with
+		if err := e.adopt(e.want.UID); err != nil {
 			return nil, err
 		}
 	}

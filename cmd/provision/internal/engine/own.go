@@ -130,7 +130,7 @@ func (e *Engine) adopt(uid string) error {
 
 // checkOwner refuses to touch a cluster of the same name that is not the one this state is about.
 func (e *Engine) checkOwner() error {
-	if !e.State.Exists() && e.ReadOnly {
+	if !e.State.KnowsUID() && e.ReadOnly {
 		return nil
 	}
 	for _, n := range e.world.Networks {

@@ -302,7 +302,7 @@ func (l listing) empty(path string) error {
 		_, isLease := numbered(name, "lease")
 		_, isSecret := numbered(name, "secrets")
 		switch {
-		case isLease, strings.HasPrefix(name, draftPrefix), strings.HasPrefix(name, ".lease-"), name == "lock":
+		case isLease, strings.HasPrefix(name, asidePrefix), strings.HasPrefix(name, draftPrefix), strings.HasPrefix(name, ".lease-"), name == "lock":
 		case isSecret:
 			return &CorruptError{Path: path, Err: fmt.Errorf("it holds %s and no journal", name)}
 		default:

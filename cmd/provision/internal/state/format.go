@@ -31,11 +31,14 @@ type header struct {
 	Machine string    `json:"machine,omitempty"` // of the CLI that made it; see machineID
 	Host    string    `json:"host,omitempty"`    // the same, for people
 	Fence   uint64    `json:"fence"`             // of the writer of this header
+	Term    string    `json:"term,omitempty"`    // the nonce of its lease: no other term ever has the same
+	Held    uint64    `json:"held,omitempty"`    // the last write that the journal held when this header was put in place with it
 	Serial  uint64    `json:"serial"`            // of the last write before the first entry; it only ever grows
 	Time    time.Time `json:"time"`              // of that write
 	Secrets *sealed   `json:"secrets,omitempty"` // as of that write
 	Bases   []base    `json:"bases,omitempty"`   // objects with the first entries, in order; of a journal in a bucket
 	Unused  bool      `json:"unused,omitempty"`  // nothing was ever written: it only keeps an old writer from beginning
+	Moved   *Moved    `json:"moved,omitempty"`   // of an unused one: the state was here, and is there now
 }
 
 // A sealed names the file with the secrets, which is written once and never changed.

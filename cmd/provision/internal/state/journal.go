@@ -13,6 +13,7 @@ import (
 // A journal is what was written, and the way to write more.
 type journal struct {
 	term  term
+	nonce string // of the lease
 	fence func() // called when another has taken the lease
 
 	mu   sync.Mutex
@@ -23,9 +24,10 @@ type journal struct {
 	begun   bool // the journal is in place, in this term
 	used    bool // something was ever written
 	secrets *sealed
-	serial  uint64    // of the last write
-	time    time.Time // of the last write
-	records []Record  // all that are written
+	serial  uint64                      // of the last write
+	time    time.Time                   // of the last write
+	records []Record                    // all that are written
+	aside   func(context.Context) error // puts what cannot be read aside, before the first write; nil if there is nothing
 	closed  bool
 }
 
@@ -39,8 +41,9 @@ type batch struct {
 // slow is how long one write may take in all before it counts as failed.
 const slow = time.Minute
 
-// begin puts the journal in place for this term, with what was read.
-func (j *journal) begin(ctx context.Context, was image, entries []byte) error {
+// begin puts the journal in place for this term, with what was read, of which last is the last write.
+func (j *journal) begin(ctx context.Context, was image, entries []byte, last uint64) error {
+	j.header.Term, j.header.Held = j.nonce, last
 	err := j.guard(j.term.begin(ctx, &j.header, was, entries))
 	if err != nil {
 		return err
@@ -75,9 +78,16 @@ func (j *journal) ready(ctx context.Context) error {
 	if j.used {
 		return nil
 	}
-	j.header.Unused = false
-	if err := j.begin(ctx, image{}, nil); err != nil {
-		j.header.Unused = true
+	if j.aside != nil {
+		if err := j.aside(ctx); err != nil {
+			return err
+		}
+		j.aside = nil
+	}
+	was := j.header
+	j.header.Unused, j.header.Moved = false, nil
+	if err := j.begin(ctx, image{}, nil, j.serial); err != nil {
+		j.header = was
 		return err
 	}
 	j.used = true
@@ -173,7 +183,7 @@ func (j *journal) compact(least uint64, keep func([]Record) []Record) error {
 	j.header.Time, j.header.Secrets = j.time, j.secrets
 	entries, last, err := encodeEntries(j.header.Serial, kept)
 	if err == nil {
-		err = j.begin(ctx, image{}, entries)
+		err = j.begin(ctx, image{}, entries, last)
 	}
 	if err != nil {
 		j.header = was
@@ -202,7 +212,7 @@ func (j *journal) exists() bool {
 func (j *journal) mark() mark {
 	j.write.Lock()
 	defer j.write.Unlock()
-	return mark{Cluster: j.header.Cluster, UID: j.header.UID, Serial: j.serial, Time: j.time}
+	return mark{Cluster: j.header.Cluster, UID: j.header.UID, Serial: j.serial, Time: j.time, Term: j.header.Term, Secrets: j.secrets}
 }
 
 // remove removes all that was written.
@@ -213,13 +223,30 @@ func (j *journal) remove(ctx context.Context, l lease) error {
 		return os.ErrClosed
 	}
 	j.closed = true
+	if j.aside != nil {
+		if err := j.aside(ctx); err != nil {
+			return err
+		}
+	}
 	j.header.Unused, j.header.Secrets, j.secrets = true, nil, nil
 	if j.begun { // else there is nothing
-		if err := j.begin(ctx, image{}, nil); err != nil {
+		if err := j.begin(ctx, image{}, nil, 0); err != nil {
 			return err
 		}
 	}
 	return j.guard(j.term.remove(ctx, l))
+}
+
+// leave removes all that was written but for word of where it is now.
+func (j *journal) leave(ctx context.Context, m Moved) error {
+	j.write.Lock()
+	defer j.write.Unlock()
+	if j.closed {
+		return os.ErrClosed
+	}
+	j.closed = true
+	j.header.Unused, j.header.Moved, j.header.Serial, j.header.Secrets, j.secrets = true, &m, j.serial, nil, nil
+	return j.begin(ctx, image{}, nil, j.serial)
 }
 
 // close ends the use of the journal after the batch that is being written.

@@ -44,12 +44,12 @@ func (s *State) recipients(rekey bool) ([]age.Recipient, []string, error) {
 			return nil, nil, &KeyError{What: fmt.Sprintf("the first identity in %s is a plug-in's, whose public key is not known here: name it in recipients", s.o.Identity)}
 		}
 	}
-	return s.parseRecipients(to)
+	return s.parseRecipients(to, rekey)
 }
 
-func (s *State) parseRecipients(to []string) (all []age.Recipient, words []string, err error) {
+func (s *State) parseRecipients(to []string, rekey bool) (all []age.Recipient, words []string, err error) {
 	if slices.Equal(to, toPassphrase) {
-		r, err := s.passphrase()
+		r, err := s.passphrase(rekey)
 		return []age.Recipient{r}, to, err
 	}
 	for _, text := range to {
@@ -67,8 +67,14 @@ func (s *State) parseRecipients(to []string) (all []age.Recipient, words []strin
 }
 
 // passphrase is the recipient that a passphrase makes. It asks for a new one twice.
-func (s *State) passphrase() (age.Recipient, error) {
-	if s.phrase == "" {
+func (s *State) passphrase(rekey bool) (age.Recipient, error) {
+	if rekey && s.o.NewPassphrase != nil {
+		text, err := s.o.NewPassphrase()
+		if err != nil {
+			return nil, err
+		}
+		s.phrase = text
+	} else if s.phrase == "" {
 		if s.o.Passphrase == nil {
 			return nil, &PassphraseError{Place: s.place.String()}
 		}
@@ -110,7 +116,7 @@ func parseRecipient(o Options, text string) (r age.Recipient, err error) {
 		err = errors.New("unknown")
 	}
 	if err != nil {
-		return nil, &KeyError{What: fmt.Sprintf("%q is no public key that secrets can be encrypted to: age1…, ssh-ed25519 … or ssh-rsa …", cut(text, 40))}
+		return nil, &KeyError{What: fmt.Sprintf("%q is no public key that secrets can be encrypted to (age1…, ssh-ed25519 … or ssh-rsa …)", cut(text, 40)), Err: err}
 	}
 	return plain{r}, nil
 }
@@ -118,6 +124,10 @@ func parseRecipient(o Options, text string) (r age.Recipient, err error) {
 // CheckRecipient says what is wrong with a recipient's public key, in a few words; nil if it can be used.
 func CheckRecipient(text string) error {
 	_, err := parseRecipient(Options{}, text)
+	var key *KeyError
+	if errors.As(err, &key) && key.Err != nil {
+		return key.Err
+	}
 	return err
 }
 

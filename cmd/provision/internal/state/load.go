@@ -12,32 +12,55 @@ import (
 // nothing if a former writer may yet begin to write.
 func (s *State) load(ctx context.Context, risky bool) error {
 	for {
-		i, err := s.place.read(ctx)
-		var p parsed
-		if err == nil {
-			p, err = s.parse(i)
-		}
-		switch {
-		case errors.Is(err, fs.ErrNotExist), err == nil && p.header.Unused:
-			if !s.o.ReadOnly {
-				s.fresh(p.header)
-				if risky || p.header.Unused {
-					err = s.journal.begin(ctx, i, nil)
-				} else {
-					err = nil
-				}
-			} else {
-				err = nil
-			}
-		case err == nil:
-			if err = s.accept(p); err == nil {
-				err = s.resume(ctx, i, p)
-			}
-		}
+		err := s.loadOnce(ctx, risky)
 		if !errors.Is(err, errChanged) {
 			return err
 		}
 	}
+}
+
+func (s *State) loadOnce(ctx context.Context, risky bool) error {
+	i, err := s.place.read(ctx)
+	var p parsed
+	if err == nil {
+		p, err = s.parse(i)
+	}
+	if err == nil && !p.header.Unused {
+		err = s.accept(i, &p)
+	}
+	switch {
+	case s.o.Destroy && unreadable(err):
+		return s.giveUp(i, err)
+	case errors.Is(err, fs.ErrNotExist), err == nil && p.header.Unused:
+		return s.begin(ctx, i, p.header, risky)
+	case err != nil:
+		return err
+	}
+	return s.resume(ctx, i, p)
+}
+
+// begin begins a state that was never written, or was moved away.
+func (s *State) begin(ctx context.Context, i image, was header, risky bool) error {
+	if was.Moved != nil {
+		seen, err := readMark(s.o.Seen, was.Moved.UID) // whether this user has destroyed the cluster since
+		if err != nil {
+			return err
+		}
+		if !seen.Removed {
+			s.moved = was.Moved
+		}
+		if !seen.Removed && !s.o.Accept && !s.o.moving {
+			return &MovedError{Place: s.place.String(), Cluster: was.Cluster, Moved: *was.Moved}
+		}
+	}
+	if s.o.ReadOnly {
+		return nil
+	}
+	s.fresh(was)
+	if !risky && !was.Unused {
+		return nil
+	}
+	return s.journal.begin(ctx, i, nil, s.header.Serial)
 }
 
 // parse reads the journal.
@@ -67,14 +90,15 @@ func (s *State) upgrade(p *parsed) error {
 	return nil
 }
 
-// fresh begins a state that was never written.
+// fresh is the header of a state that was never written.
 func (s *State) fresh(was header) {
-	s.header = header{Cluster: s.o.Cluster, UID: strings.ToLower(rand.Text()), Machine: machineID(), Host: hostname(), Serial: was.Serial, Unused: true}
+	s.header = header{Cluster: s.o.Cluster, UID: strings.ToLower(rand.Text()), Machine: machineID(), Host: hostname(), Serial: was.Serial, Unused: true, Moved: was.Moved}
 	s.journal.header, s.journal.serial = s.header, s.header.Serial
 }
 
-// accept says whether what was read is this cluster's, and no older than what this user has seen.
-func (s *State) accept(p parsed) error {
+// accept says whether what was read is this cluster's, and no older than what this user has seen. Of a journal that has lost
+// its end since, the secrets are those that were seen.
+func (s *State) accept(i image, p *parsed) error {
 	if err := s.ours(p.header); err != nil {
 		return err
 	}
@@ -83,10 +107,36 @@ func (s *State) accept(p parsed) error {
 		return err
 	}
 	s.seen = seen
-	if !s.o.Accept && (seen.Removed || seen.Serial > p.serial) {
-		return &RolledBackError{Place: s.place.String(), Cluster: p.header.Cluster, Have: p.serial, HaveTime: p.time, Seen: seen.Serial, SeenTime: seen.Time, Removed: seen.Removed}
+	switch {
+	case s.o.Accept, !seen.Removed && seen.Serial <= p.serial:
+		return nil
+	case !seen.Removed && s.hasLostEnd(i, *p):
+		s.torn = &TornError{Path: i.path, Have: p.serial, HaveTime: p.time, Seen: seen.Serial, SeenTime: seen.Time}
+		if seen.Secrets != nil {
+			p.secrets = seen.Secrets
+		}
+		return nil
 	}
-	return nil
+	return &RolledBackError{Place: s.place.String(), Cluster: p.header.Cluster, Have: p.serial, HaveTime: p.time, Seen: seen.Serial, SeenTime: seen.Time, Removed: seen.Removed}
+}
+
+// hasLostEnd tells a journal that is missing writes that were seen, because its end was lost, from an older copy.
+//
+// A copy ends where the journal once ended, and everything in it is as old as that. A journal that lost its end has a
+// beginning that is not: its header says that it held the writes that are missing, when it was put in place; or it is of the
+// very term whose last write was seen (each command that writes puts a journal of its own in place), and then either the
+// rest of a write is behind the last whole one, or it lies in a folder, where a file can lose its end. An object in a
+// bucket is written whole each time: one that ends with a whole write is an older version of it.
+//
+// What is missing of such a journal is of no weight: which objects exist is the vendor's to say. The secrets are, so they
+// are never taken from the rest of the journal: what was seen names their file, with its sum.
+func (s *State) hasLostEnd(i image, p parsed) bool {
+	if p.header.Held >= s.seen.Serial {
+		return true
+	}
+	_, isFolder := s.place.(*folder)
+	same := s.seen.Term != "" && s.seen.Term == p.header.Term
+	return same && (isFolder || p.good < len(i.text))
 }
 
 // ours says whether the state is this cluster's and, in a folder, this machine's.
@@ -107,21 +157,21 @@ const compactAbove = 1000
 // resume goes on with what was read.
 func (s *State) resume(ctx context.Context, i image, p parsed) error {
 	j := s.journal
-	s.header, s.loaded = p.header, p.serial
+	s.header = p.header
 	j.header, j.secrets, j.serial, j.time, j.records, j.used = p.header, p.secrets, p.serial, p.time, p.records, true
 	if s.offset, s.dropped = int64(p.good), int64(len(i.text)-p.good); s.dropped == 0 {
 		s.offset = 0
 	}
 	if !s.o.ReadOnly {
 		entries := i.text[p.first:p.good]
-		if p.version == 1 {
+		if p.version == 1 || s.seen.Removed || s.seen.Serial > p.serial {
 			var err error
-			if entries, j.serial, err = encodeEntries(0, p.records); err != nil {
+			if entries, err = s.renumber(p); err != nil {
 				return err
 			}
-			j.header.Secrets = p.secrets
+			i.bases = 0
 		}
-		if err := j.begin(ctx, i, entries); err != nil {
+		if err := j.begin(ctx, i, entries, j.serial); err != nil {
 			return err
 		}
 	}
@@ -130,14 +180,19 @@ func (s *State) resume(ctx context.Context, i image, p parsed) error {
 			return err
 		}
 	}
-	if s.o.ReadOnly {
-		return nil
-	}
-	switch n := len(p.records); {
-	case s.o.Accept && (s.seen.Removed || s.seen.Serial > j.serial):
-		return j.compact(s.seen.Serial, func(rs []Record) []Record { return rs })
-	case n > compactAbove && len(Latest(p.records)) < n/2:
+	if n := len(p.records); !s.o.ReadOnly && n > compactAbove && len(Latest(p.records)) < n/2 {
 		return j.compact(0, Latest)
 	}
 	return nil
+}
+
+// renumber makes the entries of what was read anew, with numbers above those that were seen.
+func (s *State) renumber(p parsed) (entries []byte, err error) {
+	j := s.journal
+	j.header.Serial, j.header.Time, j.header.Secrets = 0, p.time, p.secrets
+	if p.version != 1 {
+		j.header.Serial = max(p.serial, s.seen.Serial) + 1 // this is a write, too
+	}
+	entries, j.serial, err = encodeEntries(j.header.Serial, p.records)
+	return entries, err
 }

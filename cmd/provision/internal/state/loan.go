@@ -177,6 +177,42 @@ func (t *loan) remove(ctx context.Context, l lease) error {
 	return t.leave(ctx, l)
 }
 
+// aside implements term. All is there twice before it is gone where it was, the journal first: that fences a former writer.
+func (t *loan) aside(ctx context.Context, name string) error {
+	b := t.shelf.bucket
+	keys, err := b.List(ctx, "")
+	if err != nil {
+		return bucketError(t.shelf.String(), err)
+	}
+	at := map[string]bucket.Revision{}
+	for _, key := range keys {
+		if key == "lease" || strings.HasPrefix(key, asidePrefix) {
+			continue
+		}
+		text, revision, err := t.shelf.get(ctx, key)
+		if err == nil {
+			_, err = t.shelf.put(ctx, name+"/"+key, text, "")
+		}
+		if err != nil {
+			return err
+		}
+		at[key] = revision
+	}
+	first := func(key string) bool { return key == "journal" }
+	for _, key := range append(slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !first(key) }), slices.DeleteFunc(keys, first)...) {
+		revision, ok := at[key]
+		if !ok {
+			continue
+		}
+		if err := b.Delete(ctx, key, revision); errors.Is(err, bucket.ErrChanged) {
+			return t.fenced(ctx)
+		} else if err != nil {
+			return bucketError(t.shelf.String(), err)
+		}
+	}
+	return nil
+}
+
 // leave implements term.
 func (t *loan) leave(ctx context.Context, l lease) error {
 	if _, _, err := t.shelf.get(ctx, "journal"); !errors.Is(err, fs.ErrNotExist) {

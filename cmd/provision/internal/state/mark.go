@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"time"
 )
 
@@ -14,8 +15,10 @@ import (
 type mark struct {
 	Cluster string    `json:"cluster"`
 	UID     string    `json:"uid"`
-	Serial  uint64    `json:"serial"` // of the last write that was seen
-	Time    time.Time `json:"time"`   // of that write
+	Serial  uint64    `json:"serial"`            // of the last write that was seen
+	Time    time.Time `json:"time"`              // of that write
+	Term    string    `json:"term,omitempty"`    // of who wrote the journal then
+	Secrets *sealed   `json:"secrets,omitempty"` // as of that write
 	Place   string    `json:"place"`
 	Removed bool      `json:"removed,omitempty"`
 }
@@ -50,7 +53,7 @@ func (s *State) mark(removed bool) error {
 	}
 	m := s.journal.mark()
 	m.Place, m.Removed = s.place.String(), removed
-	if m == s.seen || m.Serial < s.seen.Serial {
+	if reflect.DeepEqual(m, s.seen) || m.Serial < s.seen.Serial {
 		return nil
 	}
 	path := markPath(s.o.Seen, m.UID)

@@ -16,7 +16,8 @@ type Options struct {
 	Command    string // what opens it, for the person who finds it locked: "provision apply cluster.hcl"
 	ReadOnly   bool   // take no lease and write nothing
 	AnyMachine bool   // accept a folder that was made on another machine
-	Accept     bool   // accept a state that is older than one that was seen
+	Accept     bool   // accept a state that is older than one that was seen, and a place that it was moved away from
+	Destroy    bool   // go on with a state that cannot be read: for who needs only the lease. What is there is put aside before the first write
 
 	// Where it is. A Bucket has only this cluster's state in it; the State closes it. Below a URL each cluster has a part of
 	// its name.
@@ -31,6 +32,7 @@ type Options struct {
 	KeyCommand    []string                           // a program that wraps and unwraps the key, beside or instead of Recipients
 	UsePassphrase bool                               // instead of all others
 	Passphrase    func(confirm bool) (string, error) // asks for the passphrase, when it is new twice; nil: it cannot be asked for
+	NewPassphrase func() (string, error)             // asks for the one that Rekey puts in its place; nil: it stays
 	Ask           func(question string) (string, error)
 	Message       func(text string) // shows what a plug-in has to say: touch your key; nil: on stderr nothing
 
@@ -39,6 +41,8 @@ type Options struct {
 	Watching func(Holder)  // called once if it takes time to find out whether the holder is alive, or to wait
 	Now      func() time.Time
 
+	moving     bool // a place that a state was moved away from is no mistake
+	Compare    bool // have Notices tell when the secrets are for others than these options name
 	Sealed     bool // leave the secrets encrypted: for who only wants to know of the state
 	workFactor int  // of a passphrase, for tests
 	strange    bool // as if on another system than every other holder, for tests

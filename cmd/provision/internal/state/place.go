@@ -51,6 +51,8 @@ type term interface {
 	sweep(ctx context.Context, keep string)
 	// remove removes everything, the lease last. An unused journal has been put in place before.
 	remove(ctx context.Context, l lease) error
+	// aside puts all that is there but the lease into a folder of that name, or behind that prefix.
+	aside(ctx context.Context, name string) error
 	// leave is release, and removes the lease if it is all there is.
 	leave(ctx context.Context, l lease) error
 }

@@ -136,40 +136,112 @@ func TestMove(t *testing.T) {
 			}
 			return f
 		}
-		_, err := Move(t.Context(), o, to)
-		if n == 0 && err != nil {
-			t.Fatal(err)
+		_, moved, err := Move(t.Context(), o, to)
+		if n == 0 && (err != nil || !moved) {
+			t.Fatal(moved, err)
 		}
 		m.Inject = nil
 		if err != nil {
-			if _, err = Move(t.Context(), o, to); err != nil {
+			if _, _, err = Move(t.Context(), o, to); err != nil {
 				t.Errorf("call %d: moved again: %v", n, err)
 				continue
 			}
 		}
-		if _, err := os.Stat(o.Folder); err == nil {
-			t.Errorf("call %d: the old place is still there", n)
+		e := openError[*MovedError](t, o)
+		if in, _ := os.ReadDir(o.Folder); len(in) != 2 || e.Cluster != "demo" || e.Moved.To != "mem://" || !e.Moved.Time.Equal(noon) || e.Moved.By == "" {
+			t.Errorf("call %d: the old place holds %v, and says %+v", n, in, e.Moved)
 		}
 		s = mustOpen(t, to)
 		if b, _ := s.Secret("a"); s.UID() != uid || string(b) != "b" || !reflect.DeepEqual(s.Records(), records(3)) {
 			t.Errorf("call %d: UID %s, secret %q, %d records", n, s.UID(), b, len(s.Records()))
 		}
 		must(t, s.Close())
-		if _, err := Move(context.Background(), to, o); err != nil {
+		if _, moved, err := Move(context.Background(), to, o); err != nil || !moved {
 			t.Errorf("call %d: back: %v", n, err)
 		}
-		if keys, _ := m.List(t.Context(), ""); len(keys) != 0 {
+		openError[*MovedError](t, to)
+		if keys, _ := m.List(t.Context(), ""); len(keys) != 2 {
 			t.Errorf("call %d: moved away, the bucket holds %v", n, keys)
 		}
 		must(t, mustOpen(t, o).Close())
 	}
 	a, b := filled(t, 1), filled(t, 1)
 	b.Seen = a.Seen
-	if _, err := Move(t.Context(), a, b); !errors.As(err, new(*OccupiedError)) {
+	if _, _, err := Move(t.Context(), a, b); !errors.As(err, new(*OccupiedError)) {
 		t.Errorf("to where another state is: %v", err)
 	}
-	if _, err := Move(t.Context(), options(t), options(t)); !errors.As(err, new(*NothingError)) {
+	if _, _, err := Move(t.Context(), options(t), options(t)); !errors.As(err, new(*NothingError)) {
 		t.Errorf("of nothing: %v", err)
+	}
+}
+
+// TestMoveToTheSamePlace: whatever it is called, the state stays, and its own lease does not stand in the way.
+func TestMoveToTheSamePlace(t *testing.T) {
+	o := filled(t, 1)
+	link := filepath.Join(t.TempDir(), "link")
+	must(t, os.Symlink(filepath.Dir(o.Folder), link))
+	inBucket, m := inBucket(t)
+	s := mustOpen(t, inBucket)
+	must(t, s.Append(records(1)[0]))
+	must(t, s.Close())
+	for name, c := range map[string]struct{ from, to Options }{
+		"folder": {o, o}, "URL": {o, with(o, func(p *Options) { p.URL = "file://" + filepath.Dir(o.Folder) })},
+		"link":   {o, with(o, func(p *Options) { p.Folder = filepath.Join(link, "demo") })},
+		"bucket": {inBucket, with(inBucket, func(p *Options) { p.Bucket = m })},
+	} {
+		place, moved, err := Move(t.Context(), c.from, c.to)
+		if err != nil || moved || place == "" {
+			t.Errorf("%s: %q, %v, %v", name, place, moved, err)
+		}
+		if s := mustOpen(t, c.from); len(s.Records()) != 1 {
+			t.Errorf("%s: %d records", name, len(s.Records()))
+		} else {
+			must(t, s.Close())
+		}
+	}
+	if _, _, err := Move(t.Context(), with(o, func(p *Options) { p.Folder += "2" }), with(o, func(p *Options) { p.Folder += "2" })); !errors.As(err, new(*NothingError)) {
+		t.Errorf("of nothing: %v", err)
+	}
+}
+
+func with(o Options, change func(*Options)) Options {
+	change(&o)
+	return o
+}
+
+// TestMovedAway: the old place is refused until it is freed on purpose, or the cluster was destroyed; whoever asks for the state
+// from there again is told where it is.
+func TestMovedAway(t *testing.T) {
+	for _, freed := range []string{"accepted", "destroyed"} {
+		o := filled(t, 2)
+		to := with(o, func(p *Options) { p.Folder += "2" })
+		_, _, err := Move(t.Context(), o, to)
+		must(t, err)
+		for _, o.ReadOnly = range []bool{true, false} {
+			openError[*MovedError](t, o)
+			if e := openError[*MovedError](t, with(o, func(p *Options) { p.Destroy = true })); e.Moved.To != to.Folder {
+				t.Errorf("got %+v", e)
+			}
+		}
+		if _, moved, err := Move(t.Context(), o, to); err != nil || moved {
+			t.Errorf("moved again: %v, %v", moved, err)
+		}
+		if _, _, err := Move(t.Context(), o, with(o, func(p *Options) { p.Folder += "3" })); !errors.As(err, new(*MovedError)) {
+			t.Errorf("moved from there to another place: %v", err)
+		}
+		if freed == "accepted" {
+			s := mustOpen(t, with(o, func(p *Options) { p.Accept = true }))
+			if s.Exists() || s.Moved() == nil {
+				t.Errorf("exists %v, moved %v", s.Exists(), s.Moved())
+			}
+			must(t, s.Forget())
+		} else {
+			must(t, mustOpen(t, to).Remove())
+		}
+		s := mustOpen(t, o)
+		must(t, s.Append(records(1)[0]))
+		must(t, s.Close())
+		must(t, mustOpen(t, o).Close())
 	}
 }
 

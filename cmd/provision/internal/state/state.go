@@ -37,7 +37,9 @@ type State struct {
 	header  header
 	offset  int64 // where the journal was cut at load, if dropped is not 0
 	dropped int64
-	loaded  uint64 // the journal's serial at load
+	torn    *TornError   // the journal has lost its end, which was seen
+	unread  *UnreadError // it could not be read, and is not needed
+	moved   *Moved       // it was moved away
 	secrets map[string][]byte
 	phrase  string // the passphrase, once it was asked for
 	closed  bool
@@ -70,7 +72,7 @@ func Open(ctx context.Context, o Options) (*State, error) {
 			p.close()
 			return nil, err
 		}
-		s.journal.term = s.term
+		s.journal.term, s.journal.nonce = s.term, s.mine.Nonce
 		s.stop, s.kept = make(chan struct{}), make(chan struct{})
 		s.endRenewal = sync.OnceFunc(func() { close(s.stop); <-s.kept })
 		go s.keep(s.mine)

@@ -249,7 +249,7 @@ func (t *tenure) remove(ctx context.Context, l lease) error {
 	mine := named("journal", t.number)
 	t.folder.step.done()
 	for _, name := range in.names {
-		if _, isLease := numbered(name, "lease"); !isLease && name != mine {
+		if _, isLease := numbered(name, "lease"); !isLease && name != mine && !strings.HasPrefix(name, asidePrefix) {
 			err = errors.Join(err, t.folder.root.RemoveAll(name))
 		}
 	}
@@ -260,6 +260,30 @@ func (t *tenure) remove(ctx context.Context, l lease) error {
 		return pathError(t.folder.path, err)
 	}
 	return t.leave(ctx, l)
+}
+
+// aside implements term.
+func (t *tenure) aside(_ context.Context, name string) error {
+	in, err := t.folder.list()
+	if err == nil {
+		err = t.check()
+	}
+	if err == nil {
+		err = t.folder.root.Mkdir(name, 0o700)
+	}
+	for _, file := range in.names {
+		_, isLease := numbered(file, "lease")
+		if err == nil && !isLease && !strings.HasPrefix(file, asidePrefix) && !strings.HasPrefix(file, ".lease-") {
+			err = t.folder.root.Rename(file, filepath.Join(name, file))
+		}
+	}
+	if err == nil {
+		err = syncFolder(filepath.Join(t.folder.path, name))
+	}
+	if err == nil {
+		err = t.folder.sync()
+	}
+	return pathError(filepath.Join(t.folder.path, name), err)
 }
 
 // leave implements term. What stands in the way of the folder's removal is another's, who has begun in it; or the folder is a
