@@ -73,15 +73,20 @@ func connect(ctx context.Context, address string) error {
 	return c.Close()
 }
 
-// Set says which endpoints there are, and which of them is used whenever it is well: the one on this machine; it may be
-// none. Connections to those that are no longer among them are closed. Endpoints are probed until ctx ends or a later Set
-// leaves them out.
+// Set says which endpoints there are, and which of them is used whenever it is well: the one on this machine, which may be
+// none of them. Connections to those that are no longer among them are closed, and all of them if this machine is at another
+// address: they came from the old one, and whoever only listens on one would wait for long. Endpoints are probed until ctx
+// ends or a later Set leaves them out.
 func (b *Balancer) Set(ctx context.Context, addresses []string, prefer string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	moved := b.prefer != "" && prefer != b.prefer
 	b.prefer = prefer
 	var kept []*endpoint
 	for _, e := range b.endpoints {
+		if moved {
+			e.closeAll()
+		}
 		if slices.Contains(addresses, e.address) {
 			kept = append(kept, e)
 			continue

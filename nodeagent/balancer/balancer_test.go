@@ -256,3 +256,25 @@ func TestRemovedEndpoint(t *testing.T) {
 		t.Errorf("state is %v", s)
 	}
 }
+
+// TestMoved gives the machine another address: connections from the old one are dead without a word.
+func TestMoved(t *testing.T) {
+	a := serve(t, "a")
+	b, address := open(t, Options{})
+	b.Set(t.Context(), []string{a.address()}, "192.0.2.1:6443")
+	_, c := dial(t, address)
+	b.Set(t.Context(), []string{a.address()}, "192.0.2.1:6443")
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if x, err := c.r.ReadByte(); err != nil || x != 'x' {
+		t.Fatalf("nothing has changed, and the connection says %q, %v", x, err)
+	}
+	b.Set(t.Context(), []string{a.address()}, "192.0.2.2:6443")
+	if _, err := c.r.ReadByte(); err == nil {
+		t.Error("a connection from the machine's old address lives on")
+	}
+	if name, _ := dial(t, address); name != "a" {
+		t.Errorf("%q answers", name)
+	}
+}
