@@ -52,6 +52,7 @@ type agent struct {
 
 	mu       sync.Mutex
 	changed  chan struct{}
+	stale    bool   // the node is about to be made as node.json says
 	hash     string // of node.json
 	node     templates.Node
 	problems map[string]string // by what it concerns
@@ -125,6 +126,7 @@ func (a *agent) loop(ctx context.Context) {
 	for {
 		err := a.apply(ctx)
 		a.problem("configuration", err)
+		a.begin(false)
 		wait := renewPeriod
 		if err != nil && !errors.Is(err, errNotConfigured) {
 			wait = retryPeriod
@@ -139,6 +141,7 @@ func (a *agent) loop(ctx context.Context) {
 			a.vip.leave()
 			return
 		case answer := <-a.reload:
+			a.begin(true) // before the answer: who waits for the node to be ready does not mean as it was before
 			answer <- nil
 		case <-time.After(wait):
 		}
@@ -324,6 +327,14 @@ func (a *agent) await(ctx context.Context, process string) {
 		case <-changed:
 		}
 	}
+}
+
+// begin notes that the node is about to be made as configured, or that it was.
+func (a *agent) begin(stale bool) {
+	a.mu.Lock()
+	a.stale = stale
+	a.mu.Unlock()
+	a.notify()
 }
 
 // problem notes why something does not work, or that it does.

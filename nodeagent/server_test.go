@@ -167,3 +167,26 @@ func TestLock(t *testing.T) {
 	}
 	again()
 }
+
+// TestNotReadyWhileStale sees that a node with another configuration is not called ready for what it ran before.
+func TestNotReadyWhileStale(t *testing.T) {
+	a, _, _ := testAgent(t, func(context.Context) error { return nil })
+	for deadline := time.Now().Add(10 * time.Second); !a.status().Ready; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not become ready: %+v", a.status())
+		}
+	}
+	changed := a.changed
+	a.begin(true)
+	if a.status().Ready {
+		t.Error("it is ready before it runs what it was told to")
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody was told")
+	}
+	if a.begin(false); !a.status().Ready {
+		t.Error("it is not ready again")
+	}
+}

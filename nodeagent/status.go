@@ -27,7 +27,7 @@ func (a *agent) status() templates.Status {
 		Schema: templates.StatusSchema, Agent: Version(), InitSystem: a.host.initSystem(), Cgroup: a.host.cgroup,
 		ConfigHash: a.hash, Problems: sorted(a.problems),
 	}
-	n, images, pod, joined := a.node, a.images, a.pod, a.joined
+	n, images, pod, joined, stale := a.node, a.images, a.pod, a.joined, a.stale
 	a.mu.Unlock()
 	for _, e := range a.balancer.State() {
 		s.Endpoints = append(s.Endpoints, templates.EndpointStatus(e))
@@ -49,7 +49,7 @@ func (a *agent) status() templates.Status {
 		}
 		s.VIP = a.vip.status()
 	}
-	s.Ready = len(s.Problems) == 0 && len(procs) > 0
+	s.Ready = len(s.Problems) == 0 && len(procs) > 0 && !stale
 	for _, p := range s.Processes {
 		s.Ready = s.Ready && p.Ready
 	}
