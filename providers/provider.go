@@ -53,7 +53,7 @@ type Objects[Spec, Object any] interface {
 	// else stands on it. Cut off, it leaves the object whole, Partial or gone; Delete again goes on.
 	Delete(context.Context, ID) error
 	// Update changes the object in place to what the spec says, touches nothing that does not differ, and returns it as
-	// it is then: its tags and pool always; a network's rules, and zones if the vendor can; a balancer's ports, targets
+	// it is then: its tags and pool always; a network's rules, and zones and range if the vendor can; a balancer's ports, targets
 	// and sources. What the spec leaves to the vendor (an empty range, image, zone, size) stays as it is; what only a
 	// machine's first boot reads (user, keys, user data) is not compared. It mends what a stranger did: tags of the
 	// contract that were taken away are put back, so an object without an owner gets one (see the package comment). A
@@ -62,7 +62,7 @@ type Objects[Spec, Object any] interface {
 	//
 	// NotFound if there is none of that ID. Invalid, with nothing changed, if the object bears another owner or name, if
 	// the spec is one that Create would not accept, or if the vendor cannot change it in place (a machine's type, a
-	// network's range). Exists if the object lost its owner or name and the owner has another one of the name by now. A
+	// network's range, without Caps.Renumber). Exists if the object lost its owner or name and the owner has another one of the name by now. A
 	// volume grows by Resize: Invalid if the spec asks for more than it has.
 	Update(context.Context, ID, Spec) (Object, error)
 }
@@ -76,6 +76,10 @@ type Machines interface {
 
 // Networks are the private networks that machines live in. A Network is one object, however many calls a vendor needs.
 // Delete returns Conflict while a machine or a balancer is in it.
+//
+// Where Caps has Renumber, Update to another range, which must not overlap the one before, adds it: what is made from then on
+// has its address of it. What is there keeps its address, and reaches all else, until Update of that machine or balancer, to
+// whatever spec, moves it into the range, while it runs. Ranges of before are given up with the last address of them.
 type Networks interface {
 	Objects[NetworkSpec, Network]
 }
@@ -110,6 +114,7 @@ type Caps struct {
 	Arch          []string `json:"arch,omitempty"`           // processor architectures of its machines, as GOARCH names them
 	MaxNameLen    int      `json:"max_name_len,omitempty"`   // longest machine name it accepts; 0 means 63
 	Local         bool     `json:"local,omitempty"`          // its machines are on the host that runs the command, and so is what is known of them
+	Renumber      bool     `json:"renumber,omitempty"`       // Update changes a network's range, and addresses to be of it: see Networks
 	Simulated     bool     `json:"simulated,omitempty"`      // its machines exist on paper only: nothing answers SSH, so none becomes a node
 
 	// Lag is how long Get and List may miss what was made, changed or deleted: an absence means nothing before so much

@@ -290,7 +290,7 @@ func TestRulesOfBefore(t *testing.T) {
 		"Create": func() error { _, err := w.Networks().Create(t.Context(), spec); return err },
 		"Update": func() error { _, err := w.Networks().Update(t.Context(), n.ID, spec); return err },
 	} {
-		if err := writeRules(w.linkName(spec.Key()), r.CIDR, nil, nil); err != nil {
+		if err := writeRules(w.linkName(spec.Key()), r.ranges(), nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := w.Networks().Get(t.Context(), n.ID); err != nil || !got.Partial {

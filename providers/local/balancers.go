@@ -116,7 +116,8 @@ func (b balancers) Delete(ctx context.Context, id providers.ID) (err error) {
 	return errors.Join(b.p.sweep(ctx, all), b.p.step(ctx))
 }
 
-// Update lets the balancer's process do what the spec says. Connections go on.
+// Update lets the balancer's process do what the spec says. Connections go on, but for one that is moved to another address
+// because its network's range is another by now.
 func (b balancers) Update(ctx context.Context, id providers.ID, spec providers.LoadBalancerSpec) (_ providers.LoadBalancer, err error) {
 	defer about("update", providers.BalancerNoun, spec.Key(), &err)
 	if err := errors.Join(ctx.Err(), b.check(spec)); err != nil {
@@ -139,6 +140,9 @@ func (b balancers) Update(ctx context.Context, id providers.ID, spec providers.L
 		return providers.LoadBalancer{}, err
 	}
 	if err := b.become(ctx, r, spec); err != nil {
+		return providers.LoadBalancer{}, err
+	}
+	if err := b.renumber(ctx, r); err != nil {
 		return providers.LoadBalancer{}, err
 	}
 	now, err := listening(b.dir(r))

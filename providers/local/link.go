@@ -135,15 +135,17 @@ func addUplink(link, nsFile string, cidr netip.Prefix) error {
 	return within(nsFile, func(h *netlink.Handle) error { return joinBridge(h, uplinkName) })
 }
 
-// raiseUplink gives the host's end of the pair the gateway's address.
-func raiseUplink(link string, cidr netip.Prefix) error {
+// raiseUplink gives the host's end of the pair the gateway's address in each range.
+func raiseUplink(link string, ranges []netip.Prefix) error {
 	host, err := netlink.LinkByName(link)
 	if err != nil {
 		return err
 	}
-	addr := &netlink.Addr{IPNet: ipNet(gateway(cidr), cidr.Bits())}
-	if err := netlink.AddrReplace(host, addr); err != nil {
-		return fmt.Errorf("give %s to %s: %w", addr, link, err)
+	for _, cidr := range ranges {
+		addr := &netlink.Addr{IPNet: ipNet(gateway(cidr), cidr.Bits())}
+		if err := netlink.AddrReplace(host, addr); err != nil {
+			return fmt.Errorf("give %s to %s: %w", addr, link, err)
+		}
 	}
 	return netlink.LinkSetUp(host)
 }

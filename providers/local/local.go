@@ -62,7 +62,7 @@ func (*Provider) Name() string { return "local" }
 
 // Caps says that there are machines, networks and balancers, of the host's architecture, in one place.
 func (*Provider) Caps() providers.Caps {
-	return providers.Caps{LoadBalancers: true, UDP: true, Arch: []string{arch}, Local: true}
+	return providers.Caps{LoadBalancers: true, UDP: true, Arch: []string{arch}, Local: true, Renumber: true}
 }
 
 // step is a place between two changes: where a call ends whose context has ended.

@@ -144,7 +144,7 @@ func (m machines) Delete(ctx context.Context, id providers.ID) (err error) {
 	return errors.Join(m.p.sweep(ctx, all), m.p.step(ctx))
 }
 
-// Update sets the tags and the pool.
+// Update sets the tags and the pool, and moves the machine into its network's range if that is another by now.
 func (m machines) Update(ctx context.Context, id providers.ID, spec providers.MachineSpec) (_ providers.Machine, err error) {
 	defer about("update", providers.MachineNoun, spec.Key(), &err)
 	if err := errors.Join(ctx.Err(), m.check(spec)); err != nil {
@@ -168,6 +168,9 @@ func (m machines) Update(ctx context.Context, id providers.ID, spec providers.Ma
 		if err := errors.Join(r.save(m.dir(r)), m.p.step(ctx)); err != nil {
 			return providers.Machine{}, err
 		}
+	}
+	if err := m.renumber(ctx, r); err != nil {
+		return providers.Machine{}, err
 	}
 	return m.object(r)
 }

@@ -25,7 +25,7 @@ type door struct {
 
 // writeRules sets the network's rules in one step: what leaves for the outside bears the host's address, and from outside
 // come answers, what the network's rules let in, and what is for a balancer. Packets between machines never come here.
-func writeRules(link string, cidr netip.Prefix, allow []providers.Rule, doors []door) error {
+func writeRules(link string, ranges []netip.Prefix, allow []providers.Rule, doors []door) error {
 	c, err := nftables.New()
 	if err != nil {
 		return kernelLacks("nftables (module nf_tables)", err)
@@ -46,7 +46,9 @@ func writeRules(link string, cidr netip.Prefix, allow []providers.Rule, doors []
 		}
 		c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: all})
 	}
-	add(nat, inPrefix(sourceOffset, cidr), linkIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, link), []expr.Any{&expr.Masq{}})
+	for _, cidr := range ranges {
+		add(nat, inPrefix(sourceOffset, cidr), linkIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, link), []expr.Any{&expr.Masq{}})
+	}
 
 	forward := c.AddChain(&nftables.Chain{
 		Name: "forward", Table: t, Type: nftables.ChainTypeFilter,
@@ -90,19 +92,19 @@ func sources(r providers.Rule) [][]expr.Any {
 }
 
 // hasRules says whether the network has as many rules of its own as it should.
-func hasRules(link string, allow []providers.Rule) bool {
+func hasRules(link string, ranges int, allow []providers.Rule) bool {
 	c, err := nftables.New()
 	if err != nil {
 		return false
 	}
-	want := map[string]int{"postrouting": 1, "forward": 4}
+	want := map[string]int{"postrouting": ranges, "forward": 4}
 	for _, r := range allow {
 		want["forward"] += len(sources(r))
 	}
 	for name, n := range want {
 		t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName(link)}
 		rules, err := c.GetRules(t, &nftables.Chain{Name: name, Table: t})
-		if err != nil || len(rules) != n {
+		if err != nil || len(rules) < n || len(rules) > n && name == "forward" { // a range that was given up may have left one
 			return false
 		}
 	}

@@ -186,7 +186,7 @@ func newOutside(t *testing.T) outside {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { netlink.LinkDel(v) })
-	err = errors.Join(raiseUplink(v.Name, netip.MustParsePrefix("198.51.100.0/24")), within(file, func(h *netlink.Handle) error {
+	err = errors.Join(raiseUplink(v.Name, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}), within(file, func(h *netlink.Handle) error {
 		l, err := h.LinkByName("eth0")
 		if err != nil {
 			return err

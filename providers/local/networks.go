@@ -100,7 +100,7 @@ func (n networks) Delete(ctx context.Context, id providers.ID) (err error) {
 	return n.remove(ctx, r)
 }
 
-// Update sets the rules, in one step, and the tags.
+// Update sets the rules, in one step, the tags, and the range that things are to have their addresses from.
 func (n networks) Update(ctx context.Context, id providers.ID, spec providers.NetworkSpec) (_ providers.Network, err error) {
 	defer about("update", providers.NetworkNoun, spec.Key(), &err)
 	if err := errors.Join(ctx.Err(), n.check(spec)); err != nil {
@@ -112,7 +112,9 @@ func (n networks) Update(ctx context.Context, id providers.ID, spec providers.Ne
 	}
 	defer n.p.finish(l, providers.NetworkNoun, spec.Key())
 	if spec.CIDR != (netip.Prefix{}) && spec.CIDR != r.CIDR {
-		return providers.Network{}, fail(providers.Invalid, "the range of a network cannot be changed from %s to %s", r.CIDR, spec.CIDR)
+		if err := n.renumber(ctx, r, spec.CIDR); err != nil {
+			return providers.Network{}, err
+		}
 	}
 	sameRules, sameTags := alike(r.Spec.Allow, spec.Allow), maps.Equal(r.Spec.Tags, spec.Tags)
 	if !sameRules || !n.ruled(r) { // the rules first: cut off in between, the next Update sees that they are to be set again
@@ -193,8 +195,11 @@ func (n networks) choose(s providers.NetworkSpec) (cidr netip.Prefix, err error)
 	}
 	var ours []use // first, so that a message names the cluster and not just its link
 	for _, r := range rs {
-		if r.Spec.Key() != s.Key() {
-			ours = append(ours, use{r.CIDR, fmt.Sprintf("network %s of cluster %s", r.Spec.Name, r.Spec.Owner)})
+		if r.Spec.Key() == s.Key() {
+			continue
+		}
+		for _, p := range r.ranges() {
+			ours = append(ours, use{p, fmt.Sprintf("network %s of cluster %s", r.Spec.Name, r.Spec.Owner)})
 		}
 	}
 	uses = append(ours, uses...)
@@ -212,7 +217,7 @@ func (n networks) build(ctx context.Context, r *networkRecord) error {
 		func() error { return mountNetns(n.netns(r)) },
 		func() error { return within(n.netns(r), addBridge) },
 		func() error { return addUplink(link, n.netns(r), r.CIDR) },
-		func() error { return raiseUplink(link, r.CIDR) },
+		func() error { return raiseUplink(link, r.ranges()) },
 		func() error { return n.writeRules(ctx, r, r.Spec.Allow, nil) },
 	)
 	if err != nil {
@@ -240,7 +245,7 @@ func (n networks) up(r *networkRecord) bool {
 func (n networks) ruled(r *networkRecord) bool {
 	link := n.p.linkName(r.Spec.Key())
 	for range 3 {
-		if hasRules(link, r.Spec.Allow) {
+		if hasRules(link, len(r.ranges()), r.Spec.Allow) {
 			return true
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -273,7 +278,7 @@ func (n networks) writeRules(ctx context.Context, r *networkRecord, allow []prov
 			}
 		}
 	}
-	return writeRules(n.p.linkName(r.Spec.Key()), r.CIDR, allow, doors)
+	return writeRules(n.p.linkName(r.Spec.Key()), r.ranges(), allow, doors)
 }
 
 // remove removes a network that no machine and no balancer is in.

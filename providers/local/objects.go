@@ -35,6 +35,9 @@ func (p *Provider) takenAddresses(net *networkRecord, but providers.ID) (taken [
 	for _, m := range ms {
 		if m.Spec.Network == net.ID && m.ID != but {
 			taken = append(taken, m.Address)
+			if m.Next.IsValid() {
+				taken = append(taken, m.Next)
+			}
 		}
 	}
 	for _, b := range bs {

@@ -30,11 +30,14 @@ type record[Spec any] struct {
 
 	CIDR     netip.Prefix `json:"cidr,omitzero"`       // network: what it has; machine and balancer: their network's
 	Address  netip.Addr   `json:"address,omitzero"`    // machine and balancer
+	Next     netip.Addr   `json:"next,omitzero"`       // machine: the address that it is about to get, or has just got
 	HostKeys []string     `json:"host_keys,omitempty"` // machine
 	Program  string       `json:"program,omitempty"`   // machine and balancer: name of the file in bin
 	Netns    string       `json:"netns,omitempty"`     // machine and balancer: where their network's namespace is mounted
 	Layers   []string     `json:"layers,omitempty"`    // machine: folders of the host that its root shows, "/" first
 	Revision int          `json:"revision,omitempty"`  // balancer: how often the spec was changed
+
+	Former []netip.Prefix `json:"former,omitempty"` // network: ranges that it had before, in which something still has an address
 }
 
 type (

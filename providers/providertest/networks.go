@@ -61,8 +61,8 @@ func networkCases() []Case {
 	return append(generic(n, of),
 		Case{Name: "network/update-rules", noun: n, run: tryUpdateRules,
 			Rule: "Update must make the rules what the spec says, some added, some changed, some taken away, because they are a firewall."},
-		Case{Name: "network/update-range", noun: n, run: cannotUpdate(of, "Update to another range", func(n *providers.NetworkSpec) { n.CIDR = netip.MustParsePrefix("10.254.128.0/20") }),
-			Rule: "Update to another range must return Invalid and change nothing, because machines have addresses in the old one."},
+		Case{Name: "network/update-range", noun: n, run: tryUpdateRange,
+			Rule: "Update to another range must return Invalid and change nothing, because machines have addresses in the old one; where Caps has Renumber, it must be the network's range from then on."},
 		Case{Name: "network/update-invalid", noun: n, run: cannotUpdate(of, "Update to a rule for port 70000", func(n *providers.NetworkSpec) { n.Allow[0].Port = 70000 }),
 			Rule: "Update to a rule for a port that there is not must return Invalid and change nothing, because it is a mistake in a file."},
 		Case{Name: "network/range", noun: n, run: tryRange,
@@ -90,6 +90,28 @@ func tryUpdateRules(ctx context.Context, s *suite) error {
 		}
 		if d := diff(spec.Allow, got.Allow); d != "" {
 			return fmt.Errorf("Update returned other rules than asked for (-want +got):\n%s", d)
+		}
+		if err := s.networks.is(ctx, n.ID, spec); err != nil {
+			return fmt.Errorf("after Update: %w", err)
+		}
+	}
+	return nil
+}
+
+func tryUpdateRange(ctx context.Context, s *suite) error {
+	of := func(s *suite) *kind[providers.NetworkSpec, providers.Network] { return s.networks }
+	other := netip.MustParsePrefix("10.254.128.0/20")
+	if !s.Provider.Caps().Renumber {
+		return cannotUpdate(of, "Update to another range", func(n *providers.NetworkSpec) { n.CIDR = other })(ctx, s)
+	}
+	n, spec, err := s.networks.updating(ctx, s)
+	if err != nil {
+		return err
+	}
+	spec.CIDR = other
+	for range 2 {
+		if _, err := s.Provider.Networks().Update(ctx, n.ID, clone(spec)); err != nil {
+			return fmt.Errorf("Update: %w", err)
 		}
 		if err := s.networks.is(ctx, n.ID, spec); err != nil {
 			return fmt.Errorf("after Update: %w", err)
