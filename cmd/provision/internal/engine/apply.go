@@ -152,6 +152,9 @@ func (b *builder) machine(c plan.Change) {
 			return b.e.createMachine(ctx, c)
 		})
 	case plan.Update:
+		if c.Moves() {
+			before = append(before, b.movesAfter(c)...)
+		}
 		b.add(c.Address, before, func(ctx context.Context) error { return b.e.updateMachine(ctx, c) })
 	case plan.Delete:
 		node := string(plan.Node) + c.Address[len(plan.Machine):]
@@ -181,15 +184,15 @@ func (b *builder) node(c plan.Change) {
 		b.add(c.Address+installing, after, func(ctx context.Context) error { return b.e.install(ctx, c, m, !b.founding) })
 		b.add(c.Address, []string{c.Address + installing, roleStep}, func(ctx context.Context) error { return b.e.join(ctx, c, m, b.tokens[c.Name]) })
 	case plan.Restart:
-		b.add(c.Address, append(b.restartsAfter(c), b.chain...), func(ctx context.Context) error { return b.e.restart(ctx, c, m) })
+		b.add(c.Address, slices.Concat(b.restartsAfter(c), b.balancerMade(), b.chain), func(ctx context.Context) error { return b.e.restart(ctx, c, m) })
 	case plan.Update:
 		b.add(c.Address, append(b.balancerMade(), b.chain...), func(ctx context.Context) error { return b.e.update(ctx, c, m) })
 	}
 }
 
-// balancerMade is the step that makes the balancer before the API, if there is one.
+// balancerMade is the step that makes the balancer before the API, or moves it to another address, if there is one.
 func (b *builder) balancerMade() []string {
-	if c, ok := b.changes[plan.BalancerAddress]; ok && c.Action == plan.Create {
+	if c, ok := b.changes[plan.BalancerAddress]; ok && (c.Action == plan.Create || c.Moves()) {
 		return []string{c.Address}
 	}
 	return nil

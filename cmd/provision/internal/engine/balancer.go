@@ -16,7 +16,11 @@ func (b *builder) balancer(c plan.Change) {
 			return b.e.deleteObject(ctx, c, idOf(b.e.world.Balancers, c.Name), b.e.Provider.LoadBalancers().Delete)
 		})
 	case plan.Update:
-		b.add(c.Address, b.chain, func(ctx context.Context) error { return b.e.setBalancer(ctx, c) })
+		after := b.chain
+		if c.Moves() {
+			after = b.has(plan.NetworkAddress(plan.NetworkName)) // before the nodes that are to have its address in their certificates
+		}
+		b.add(c.Address, after, func(ctx context.Context) error { return b.e.setBalancer(ctx, c) })
 	default:
 		b.add(c.Address, append(b.has(plan.NetworkAddress(plan.NetworkName)), b.cpMade...), func(ctx context.Context) error { return b.e.setBalancer(ctx, c) })
 	}

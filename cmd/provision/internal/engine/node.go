@@ -170,7 +170,7 @@ func (e *Engine) join(ctx context.Context, c plan.Change, m plan.Member, token p
 // restart makes a node that has joined be as the plan says, with the programs at hand. Pods leave it first if its version
 // of Kubernetes changes.
 func (e *Engine) restart(ctx context.Context, c plan.Change, m plan.Member) error {
-	drained := false
+	drained := c.Moves() && m.Role == templates.Worker // before its machine moved
 	if m.Role == templates.Worker && slices.ContainsFunc(c.Fields, func(f plan.Field) bool { return f.Name == "kubernetes" }) {
 		if err := e.drain(ctx, m.Name, m.Pool.Drain); err != nil {
 			return err
@@ -186,6 +186,11 @@ func (e *Engine) restart(ctx context.Context, c plan.Change, m plan.Member) erro
 	}
 	if err := bootstrap.Run(ctx, t, bootstrap.Settle(), e.report(c.Address)); err != nil {
 		return err
+	}
+	if c.Moves() {
+		if err := e.arrived(ctx, c.Address, m); err != nil {
+			return err
+		}
 	}
 	if drained {
 		if err := e.uncordon(ctx, m.Name); err != nil {

@@ -141,6 +141,11 @@ func (e *Engine) updateMachine(ctx context.Context, c plan.Change) error {
 	if !ok || !there {
 		return fmt.Errorf("machine %s is not there: %w", c.Name, providers.NotFound)
 	}
+	if c.Moves() {
+		if err := e.leaves(ctx, m); err != nil {
+			return err
+		}
+	}
 	spec := m.MachineSpec(e.Cluster, e.want.UID, have.Network)
 	asked := spec
 	asked.Tags = merged(have.Tags, spec.Tags)
@@ -153,6 +158,10 @@ func (e *Engine) updateMachine(ctx context.Context, c plan.Change) error {
 		return err
 	}
 	e.setMachine(o)
+	if c.Moves() {
+		e.hangUp(o.Name)
+		return e.made(c, entry{ID: o.ID, Machine: &spec}, "moved to "+o.Private.String())
+	}
 	return e.made(c, entry{ID: o.ID, Machine: &spec}, "changed")
 }
 

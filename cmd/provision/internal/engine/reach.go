@@ -26,7 +26,7 @@ func (e *Engine) find(ctx context.Context) error {
 	if e.secrets, err = loadSecrets(e.State); err != nil {
 		return err
 	}
-	e.want.UID, e.want.Nodes = e.State.UID(), !e.Provider.Caps().Simulated
+	e.want.UID, e.want.Nodes, e.want.Renumber = e.State.UID(), !e.Provider.Caps().Simulated, e.Provider.Caps().Renumber
 	if err := e.look(ctx, e.wanted()); err != nil {
 		return err
 	}

@@ -37,7 +37,11 @@ func (e *Engine) refuse(p *plan.Plan) error {
 		ds = append(ds, diag.AsDiagnostics(e.outvoted(*e.world.Etcd, e.world.Hosts))...)
 	}
 	if n, ok := e.network(plan.NetworkName); ok {
-		ds = append(ds, e.astray(n.CIDR)...)
+		machines := n.CIDR
+		if to := e.Cluster.Network.Machines; to.IsValid() && e.want.Renumber {
+			machines = to
+		}
+		ds = append(ds, e.astray(machines)...)
 	}
 	return ds.Err()
 }

@@ -201,7 +201,7 @@ func (e *Engine) checkVersion(p *bootstrap.Programs) error {
 
 // open reads which bundle and agent are at hand, and the secrets.
 func (e *Engine) open() (err error) {
-	e.want.UID, e.want.Nodes = e.State.UID(), !e.Provider.Caps().Simulated
+	e.want.UID, e.want.Nodes, e.want.Renumber = e.State.UID(), !e.Provider.Caps().Simulated, e.Provider.Caps().Renumber
 	if e.want.Replace, err = e.replaced(); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func BalancerNames(b providers.LoadBalancer) []string {
 // balancerMoves says whether the balancer's address is not known yet.
 func (d *differ) balancerMoves() bool {
 	have, there := d.w.APIBalancer()
-	return d.c.Endpoint.Balancer && (!there || have.Partial || len(BalancerNames(have)) == 0)
+	return d.c.Endpoint.Balancer && (!there || have.Partial || len(BalancerNames(have)) == 0 || d.astray(have.Address))
 }
 
 // balancer compares the balancer before the API.
@@ -85,7 +85,7 @@ func (d *differ) balancerFields(have providers.LoadBalancer) []Field {
 	var fs []Field
 	var moving []string
 	for _, cp := range d.controlPlane() {
-		if d.moves(cp.Name) {
+		if d.replaced(cp.Name) {
 			moving = append(moving, cp.Address(Machine))
 		}
 	}
@@ -104,7 +104,11 @@ func (d *differ) balancerFields(have providers.LoadBalancer) []Field {
 	}) {
 		fs = append(fs, Field{"ports", "others", "tcp 6443, healthy by /readyz"})
 	}
-	return append(fs, tagFields(want.Tags, have.Tags)...)
+	fs = append(fs, tagFields(want.Tags, have.Tags)...)
+	if d.astray(have.Address) {
+		fs = append(fs, d.newAddress(have.Address))
+	}
+	return fs
 }
 
 // texts writes a list in one line, sorted.

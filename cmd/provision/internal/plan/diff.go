@@ -164,7 +164,11 @@ func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 	want := m.nodeConfig(d.c, d.want.Identity, d.machines[m.Name])
 	diff("kubernetes", have.Kubernetes, want.Kubernetes)
 	diff("bundle", short(have.Bundle), short(want.Bundle))
-	diff("address", have.Address, want.Address)
+	if d.readdressed(m.Name) {
+		fs = append(fs, d.newAddress(have.Address))
+	} else {
+		diff(AddressField, have.Address, want.Address)
+	}
 	diff("network.pods", have.Pods, want.Pods)
 	diff("network.services", have.Services, want.Services)
 	diff("network.domain", have.Domain, want.Domain)
@@ -211,6 +215,11 @@ func (d *differ) controlPlane() []Member { return Members(d.c)[:d.c.ControlPlane
 
 // moves says whether a machine gets an address that is not known yet.
 func (d *differ) moves(name string) bool {
+	return d.readdressed(name) || d.replaced(name)
+}
+
+// replaced says whether a machine is made that gets an address that is not known yet.
+func (d *differ) replaced(name string) bool {
 	ch, remade := d.remade[name]
 	if !remade {
 		return false

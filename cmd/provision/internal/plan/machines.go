@@ -48,9 +48,17 @@ func (d *differ) machine(m Member, have providers.Machine, known Known) {
 	ch.Fields = FixedFields(want, have)
 	if len(ch.Fields) == 0 {
 		ch.Action = Update
-		if ch.Fields = freeFields(want, have); len(ch.Fields) == 0 {
+		if ch.Fields = freeFields(want, have); d.readdressed(m.Name) {
+			ch.Fields = append(ch.Fields, d.newAddress(have.Private))
+		}
+		if len(ch.Fields) == 0 {
 			return
 		}
+	}
+	if ch.Moves() {
+		ch.Cause = d.at("network.machines", "network", "cluster")
+		d.add(ch)
+		return
 	}
 	if known.Machine != nil && sameMachine(want, *known.Machine) {
 		ch.Drift, ch.Reason = true, "was changed at the vendor"

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -25,9 +26,13 @@ func (d *differ) network() {
 	switch {
 	case have.Partial:
 		ch.Reason = "was not finished"
+	case want.CIDR.IsValid() && have.CIDR != want.CIDR && d.want.Renumber:
+		ch.Action, ch.Reason = Update, "its range is another; what is in it moves there, one after another"
+		ch.Fields = append([]Field{{RangeField, have.CIDR.String(), want.CIDR.String()}}, NetworkFields(want, have)...)
+		ch.Cause = d.at("network.machines", "network", "cluster")
 	case want.CIDR.IsValid() && have.CIDR != want.CIDR:
 		ch.Action, ch.Reason = Replace, "its range is another"
-		ch.Fields = []Field{{"machines", have.CIDR.String(), want.CIDR.String()}}
+		ch.Fields = []Field{{RangeField, have.CIDR.String(), want.CIDR.String()}}
 		ch.Cause = d.at("network.machines", "network", "cluster")
 	default:
 		if ch.Fields = NetworkFields(want, have); len(ch.Fields) == 0 {
@@ -40,6 +45,36 @@ func (d *differ) network() {
 		}
 	}
 	d.add(ch)
+}
+
+// Fields of a plan that say that an address changes: RangeField of a network, AddressField of all that is in it, and of its
+// nodes.
+const (
+	RangeField   = "machines"
+	AddressField = "address"
+)
+
+// astray says whether an address is not of the range that the file wants its network to have, and the vendor can change that.
+func (d *differ) astray(a netip.Addr) bool {
+	p := d.c.Network.Machines
+	return d.want.Renumber && a.IsValid() && p.IsValid() && !p.Contains(a)
+}
+
+// readdressed says whether a machine that stays is about to get another address.
+func (d *differ) readdressed(name string) bool {
+	_, remade := d.remade[name]
+	have, there := d.machines[name]
+	return there && !remade && d.astray(have.Private)
+}
+
+// newAddress is the field of what is about to get an address of the network's range.
+func (d *differ) newAddress(from netip.Addr) Field {
+	return Field{AddressField, from.String(), "one of " + d.c.Network.Machines.String()}
+}
+
+// Moves says whether the change gives something another address.
+func (c Change) Moves() bool {
+	return slices.ContainsFunc(c.Fields, func(f Field) bool { return f.Name == AddressField })
 }
 
 // asNetwork is the network that a spec asks for.

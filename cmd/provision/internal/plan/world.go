@@ -93,5 +93,7 @@ type Want struct {
 	Agent   string            // SHA-256 of the node agent
 	Addons  map[string]string // add-on name to hash
 	Replace map[string]bool   // addresses of machines to replace whatever they are like
-	Nodes   bool              // machines become nodes: false for a vendor whose machines have no SSH
+	// Renumber says that the vendor changes addresses in place (providers.Caps).
+	Renumber bool
+	Nodes    bool // machines become nodes: false for a vendor whose machines have no SSH
 }
