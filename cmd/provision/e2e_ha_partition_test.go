@@ -25,17 +25,28 @@ const held = 11 * time.Second
 // partPartition cuts the network between machines, under load: one of three from the others, the one that has the virtual
 // address, and that one together with a worker.
 func (r *haRig) partPartition() {
-	holder := func() string { return strings.TrimPrefix(r.status().Address.Holder, r.name+"-") }
-	others := func(not string) []string {
-		return slices.DeleteFunc([]string{"cp-0", "cp-1", "cp-2"}, func(n string) bool { return n == not })
-	}
-	h := holder()
-	cut := others(h)[0]
-	r.partition("one of three, "+cut, []string{cut}, append(others(cut), "workers-0", "workers-1"), false)
-	h = holder()
-	r.partition("the one with the virtual address, "+h, []string{h}, append(others(h), "workers-0", "workers-1"), true)
-	h = holder()
-	r.partition("the one with the virtual address, "+h+", and a worker", []string{h, "workers-1"}, append(others(h), "workers-0"), false)
+	cut := otherThan(r.holder())[0]
+	r.partition("one of three, "+cut, []string{cut}, append(otherThan(cut), "workers-0", "workers-1"), false)
+	r.partCutOff()
+	h := r.holder()
+	r.partition("the one with the virtual address, "+h+", and a worker", []string{h, "workers-1"}, append(otherThan(h), "workers-0"), false)
+}
+
+// partCutOff cuts off the machine that has the virtual address, and runs the program on both sides.
+func (r *haRig) partCutOff() {
+	h := r.holder()
+	r.partition("the one with the virtual address, "+h, []string{h}, append(otherThan(h), "workers-0", "workers-1"), true)
+}
+
+// holder is the machine that has the virtual address.
+func (r *haRig) holder() string {
+	r.t.Helper()
+	return strings.TrimPrefix(r.status().Address.Holder, r.name+"-")
+}
+
+// otherThan are the other two of three.
+func otherThan(node string) []string {
+	return slices.DeleteFunc([]string{"cp-0", "cp-1", "cp-2"}, func(n string) bool { return n == node })
 }
 
 // partition cuts two groups of machines from each other: minority, whose first is a control-plane machine, and majority. The

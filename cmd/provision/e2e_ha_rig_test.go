@@ -47,16 +47,23 @@ type haSpec struct {
 // newHARig prepares a file for such a cluster, in a range that nobody uses.
 func newHARig(t *testing.T) *haRig {
 	t.Helper()
-	r := &haRig{rig: newRig(t)}
+	r := &haRig{rig: newRig(t), network: freeNetwork(t)}
+	r.want(haSpec{controlPlane: 3, workers: 2, address: "200", names: `"api.ha.test"`})
+	return r
+}
+
+// freeNetwork returns the first three numbers of a range that nobody uses.
+func freeNetwork(t *testing.T) string {
+	t.Helper()
 	used, err := exec.Command("ip", "-4", "route", "show", "table", "all").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, used)
 	}
-	for i := 100; r.network == "" || strings.Contains(string(used), r.network+"."); i++ {
-		r.network = fmt.Sprintf("10.88.%d", i)
+	for i := 100; ; i++ {
+		if n := fmt.Sprintf("10.88.%d", i); !strings.Contains(string(used), n+".") {
+			return n
+		}
 	}
-	r.want(haSpec{controlPlane: 3, workers: 2, address: "200", names: `"api.ha.test"`})
-	return r
 }
 
 // want writes the file.

@@ -5,7 +5,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +22,7 @@ func TestE2EHAScale(t *testing.T) {
 	before := takeSnapshot(t, "e2e")
 	t.Run("cluster", func(t *testing.T) {
 		r := newHARig(t)
-		r.parts([]haPart{{"apply", (*haRig).partFound}, {"count", (*haRig).partCount}, {"endpoint", (*haRig).partEndpoint}, {"addresses", (*haRig).partAddresses}})
+		r.parts([]haPart{{"apply", (*haRig).partFound}, {"count", (*haRig).partCount}, {"endpoint", (*haRig).partEndpoint}, {"addresses", (*haRig).partAddresses}, {"replace", (*haRig).partReplace}})
 	})
 	before.compare(t, takeSnapshot(t, "e2e"))
 }
@@ -28,22 +32,26 @@ func TestE2EHAScale(t *testing.T) {
 const restarted = 15 * time.Second
 
 // partCount: 3, 5, 3, 1, 3.
-func (r *haRig) partCount() {
-	for _, step := range []struct {
-		to    int
-		bound time.Duration
-	}{{5, bound}, {3, bound}, {1, restarted}, {3, restarted}} {
+func (r *haRig) partCount() { r.counts(5, 3, 1, 3) }
+
+// counts gives the control plane so many machines, one number after another.
+func (r *haRig) counts(numbers ...int) {
+	for _, to := range numbers {
 		s := r.spec
-		what := fmt.Sprintf("%d to %d", s.controlPlane, step.to)
-		s.controlPlane = step.to
+		what := fmt.Sprintf("%d to %d", s.controlPlane, to)
+		away := bound
+		if to == 1 || s.controlPlane == 1 {
+			away = restarted
+		}
+		s.controlPlane = to
 		ps, pods := r.probe(), probes{r.serviceProbe("workers-0"), r.serviceProbe("workers-1")}
 		w := r.write(strings.ReplaceAll(what, " ", "-"))
 		time.Sleep(time.Second)
 		r.want(s)
 		r.applied(what, 5*time.Minute)
-		r.whole(what, step.to, time.Minute)
+		r.whole(what, to, time.Minute)
 		w.end(r.t)
-		ps.seen(r.t, what, step.bound)
+		ps.seen(r.t, what, away)
 		pods.seen(r.t, what, bound)
 		pods.end()
 		ps.end()
@@ -78,20 +86,78 @@ func (r *haRig) partEndpoint() {
 	pods.end()
 }
 
-// partAddresses: every machine is replaced, and so at another address, in one apply.
+// partAddresses: the file gives the network another range, and the endpoint an address of it; one apply moves every machine
+// there, one after another, and each lives on.
 func (r *haRig) partAddresses() {
+	before, old := r.addresses(nil), r.network
+	boots := r.boots()
+	ways := r.ways()
+	ps, page := r.probe(ways[0]), probes{r.serviceAnywhere(ways[0])}
+	w := r.write("addresses", ways[0])
+	time.Sleep(time.Second)
+	r.network = freeNetwork(r.t)
+	s := r.spec
+	s.address = "202"
+	r.want(s)
+	out := r.applied("every machine at another address", 10*time.Minute)
+	_, timings, _ := strings.Cut(out, "\n   start ")
+	r.t.Logf("   start %s", timings)
+	r.whole("all moved", 3, time.Minute)
+	w.end(r.t)
+	ps.seen(r.t, "every machine at another address", 2*bound)
+	page.seen(r.t, "every machine at another address", bound)
+	ps.end()
+	page.end()
+	r.addresses(before)
+	if now := r.boots(); !maps.Equal(now, boots) {
+		r.t.Errorf("machines booted so often: %v, before the move %v", now, boots)
+	}
+	for _, m := range r.status().Etcd.Members {
+		if !strings.HasPrefix(m.Address.String(), r.network+".") {
+			r.t.Errorf("etcd looks for %s at %s", m.Name, m.Address)
+		}
+	}
+	if l, err := linkOf(net.ParseIP(old + ".1")); err == nil {
+		r.t.Errorf("%s has the old range's address still", l.Name)
+	}
+	last := r.probe()
+	time.Sleep(2 * time.Second)
+	last.seen(r.t, "afterwards, on all ways", bound)
+	last.end()
+}
+
+// boots is how often each machine was started.
+func (r *haRig) boots() map[string]int {
+	r.t.Helper()
+	all := map[string]int{}
+	for _, n := range r.status().Nodes {
+		b, err := os.ReadFile(filepath.Join("/var/lib/provision/local", r.name, "machines", n.Name, "state.json"))
+		var s struct{ Boots int }
+		if err == nil {
+			err = json.Unmarshal(b, &s)
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		all[n.Name] = s.Boots
+	}
+	return all
+}
+
+// partReplace: every machine is replaced by another one, in one apply.
+func (r *haRig) partReplace() {
 	before := r.addresses(nil)
 	ways := r.ways()[1:] // no node stays
-	ps, page := r.probe(ways...), probes{r.serviceAnywhere()}
-	w := r.write("addresses", ways...)
+	ps, page := r.probe(ways...), probes{r.serviceAnywhere(ways[1])}
+	w := r.write("replaced", ways...)
 	time.Sleep(time.Second)
-	out := r.applied("every machine at another address", 10*time.Minute, "--replace", "control-plane[*]", "--replace", "workers[*]")
+	out := r.applied("every machine replaced", 10*time.Minute, "--replace", "control-plane[*]", "--replace", "workers[*]")
 	_, timings, _ := strings.Cut(out, "\n   start ")
 	r.t.Logf("   start %s", timings)
 	r.whole("all replaced", 3, time.Minute)
 	w.end(r.t)
-	ps.seen(r.t, "every machine at another address", 2*bound)
-	page.seen(r.t, "every machine at another address", bound)
+	ps.seen(r.t, "every machine replaced", 2*bound)
+	page.seen(r.t, "every machine replaced", bound)
 	ps.end()
 	page.end()
 	r.addresses(before)
@@ -114,10 +180,10 @@ func (r *haRig) addresses(before map[string]string) map[string]string {
 	return now
 }
 
-// serviceAnywhere fetches the demo's page while machines are replaced: as a client on a worker that takes pods, and so may have
-// clients, at the moment.
-func (r *haRig) serviceAnywhere() *probe {
-	nodes := r.client(r.ways()[2], 2*time.Second, true)
+// serviceAnywhere fetches the demo's page while machines are replaced or moved: as a client on a worker that takes pods, and so
+// may have clients, at the moment. Which those are it asks on the way.
+func (r *haRig) serviceAnywhere(by way) *probe {
+	nodes := r.client(by, 2*time.Second, true)
 	var mu sync.Mutex
 	since := map[string]time.Time{} // it takes pods
 	look := func() {

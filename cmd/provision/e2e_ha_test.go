@@ -31,6 +31,21 @@ func TestE2EHA(t *testing.T) {
 	before.compare(t, takeSnapshot(t, "e2e"))
 }
 
+// TestE2EControlPlane is the short form of TestE2EHA and TestE2EHAScale: the first machine lost for good, the one with the virtual
+// address cut off, and from three to one and back.
+func TestE2EControlPlane(t *testing.T) {
+	before := takeSnapshot(t, "e2e")
+	t.Run("cluster", func(t *testing.T) {
+		r := newHARig(t)
+		r.parts([]haPart{{"apply", (*haRig).partFound}, {"lose the first", (*haRig).partFirst}, {"partition", (*haRig).partCutOff}, {"count", (*haRig).partOne}})
+	})
+	before.compare(t, takeSnapshot(t, "e2e"))
+}
+
+func (r *haRig) partFirst() { r.loseOne(0, 0) }
+
+func (r *haRig) partOne() { r.counts(1, 3) }
+
 type haPart struct {
 	name string
 	do   func(*haRig)
