@@ -127,6 +127,13 @@ const (
 	StateNewer      ID = "state-newer"
 	StateURL        ID = "state-url"
 	StateSilent     ID = "state-unreachable"
+	StateNoBucket   ID = "state-no-bucket"
+	StateRegion     ID = "state-region"
+	StateDenied     ID = "state-denied"
+	StateNoLogin    ID = "state-no-credentials"
+	StateBadLogin   ID = "state-credentials"
+	StateExpired    ID = "state-expired"
+	StateClock      ID = "state-clock"
 	IdentityMissing ID = "identity-missing"
 	KeyUnusable     ID = "key-unusable"
 	PassphraseWrong ID = "passphrase"
@@ -246,6 +253,13 @@ var table = []Entry{
 	{StateNewer, "State was written by a newer version", ExitFailed},
 	{StateURL, "State cannot be kept there", ExitRefused},
 	{StateSilent, "State's bucket does not answer", ExitFailed},
+	{StateNoBucket, "State's bucket does not exist", ExitFailed},
+	{StateRegion, "State's bucket is in another region", ExitRefused},
+	{StateDenied, "Permission missing at the state's bucket", ExitFailed},
+	{StateNoLogin, "No credentials for the state's bucket", ExitFailed},
+	{StateBadLogin, "Credentials not accepted by the state's bucket", ExitFailed},
+	{StateExpired, "Credentials for the state's bucket have expired", ExitFailed},
+	{StateClock, "Clock is wrong for the state's bucket", ExitFailed},
 	{IdentityMissing, "Key of the state not found", ExitFailed},
 	{KeyUnusable, "Key not usable", ExitFailed},
 	{PassphraseWrong, "Passphrase not accepted", ExitFailed},

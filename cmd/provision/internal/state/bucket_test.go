@@ -271,7 +271,7 @@ func TestBucketVanishes(t *testing.T) {
 		must(t, s.Append(records(1)[0]))
 		set(true)
 		var store *StoreError
-		if err := s.Append(records(2)[1]); !errors.As(err, &store) || store.DiagnosticID() != "state-unreachable" {
+		if err := s.Append(records(2)[1]); !errors.As(err, &store) || store.DiagnosticID() != "state-no-bucket" {
 			t.Errorf("Append = %v (%T)", err, err)
 		}
 		select {
@@ -302,9 +302,15 @@ func TestBucketErrors(t *testing.T) {
 	o, m := inBucket(t)
 	why := errors.New("because")
 	for want, errs := range map[string][]error{
-		"state-unreachable": {&bucket.MissingError{Err: why}, &bucket.UnreachableError{Err: why}},
-		"state-permission":  {&bucket.DeniedError{Err: why}, &bucket.CredentialsError{Err: why}},
-		"state-url":         {&bucket.RegionError{Err: why}, &bucket.UnconditionalError{}, &bucket.URLError{}},
+		"state-unreachable":    {&bucket.UnreachableError{Err: why}},
+		"state-no-bucket":      {&bucket.MissingError{Err: why}},
+		"state-denied":         {&bucket.DeniedError{Err: why}},
+		"state-credentials":    {&bucket.CredentialsError{Err: why}},
+		"state-no-credentials": {&bucket.CredentialsError{Err: why, Trouble: bucket.Missing}},
+		"state-expired":        {&bucket.CredentialsError{Err: why, Trouble: bucket.Expired}},
+		"state-clock":          {&bucket.CredentialsError{Err: why, Trouble: bucket.Skewed}},
+		"state-region":         {&bucket.RegionError{Err: why}},
+		"state-url":            {&bucket.UnconditionalError{}, &bucket.URLError{}},
 	} {
 		for _, err := range errs {
 			m.Inject = func(string, string) bucket.Fault { return bucket.Fault{Before: err} }

@@ -158,21 +158,38 @@ func (e *StoreError) Advice() (string, []string) {
 	var region *bucket.RegionError
 	switch {
 	case errors.As(e.Err, &credentials):
-		return credentials.Hint, nil
+		return credentialAdvice(credentials), nil
 	case errors.As(e.Err, &region) && region.Want != "":
 		return "Write region=" + region.Want + " into the URL.", nil
+	case errors.As(e.Err, &region):
+		return "Write the bucket's region into the URL (?region=eu-west-1), or set AWS_REGION.", nil
+	case e.ID == "state-no-bucket":
+		return "Look at its name. provision makes no buckets: make it, or name another one. If it was there a moment ago, somebody has removed it: what the cluster has is untouched, and without a state the next apply finds it by its tags; a new place for the state goes into the file.", nil
 	case e.ID == "state-unreachable":
 		return "What was written before is whole. Run the same command again when the bucket answers: it goes on where this one ended.", nil
-	case e.ID == "state-permission":
-		return "Give the user that permission, or choose another bucket.", nil
+	case e.ID == "state-denied":
+		return "Give the user that permission, or choose another bucket. What was written before is whole.", nil
 	}
 	return "", nil
 }
 
-// bucketError gives the errors of package bucket their diagnostics. Those that callers act on stay as they are.
-func bucketError(place string, err error) error {
+// credentialAdvice tells how to get credentials that are accepted.
+func credentialAdvice(e *bucket.CredentialsError) string {
+	const whole = " What was written before is whole: the same command goes on."
+	switch e.Trouble {
+	case bucket.Missing:
+		return "Log in, or set them. " + e.Hint
+	case bucket.Expired:
+		return "Log in again, or get new ones." + whole + " " + e.Hint
+	case bucket.Skewed:
+		return "Set this computer's clock, best by NTP: the store takes no requests that seem to be minutes old or to come." + whole
+	}
+	return "They are wrong, were revoked, or are for something else. " + e.Hint + whole
+}
+
+// storeID is the diagnostic of an error of package bucket; empty if it has none.
+func storeID(err error) string {
 	var (
-		ours          coded
 		url           *bucket.URLError
 		missing       *bucket.MissingError
 		denied        *bucket.DeniedError
@@ -182,24 +199,45 @@ func bucketError(place string, err error) error {
 		unknown       *bucket.UnknownError
 		unconditional *bucket.UnconditionalError
 	)
-	id := ""
 	switch {
-	case err == nil, errors.As(err, &ours):
-		return err
 	case errors.As(err, &missing):
-		id = "state-unreachable"
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, bucket.ErrChanged):
-		return err
-	case errors.As(err, &url), errors.As(err, &region), errors.As(err, &unconditional):
-		id = "state-url"
-	case errors.As(err, &denied), errors.As(err, &credentials):
-		id = "state-permission"
+		return "state-no-bucket"
+	case errors.As(err, &region):
+		return "state-region"
+	case errors.As(err, &url), errors.As(err, &unconditional):
+		return "state-url"
+	case errors.As(err, &credentials):
+		switch credentials.Trouble {
+		case bucket.Missing:
+			return "state-no-credentials"
+		case bucket.Expired:
+			return "state-expired"
+		case bucket.Skewed:
+			return "state-clock"
+		}
+		return "state-credentials"
+	case errors.As(err, &denied):
+		return "state-denied"
 	case errors.As(err, &unreachable), errors.As(err, &unknown):
-		id = "state-unreachable"
-	default:
+		return "state-unreachable"
+	}
+	return ""
+}
+
+// bucketError gives the errors of package bucket their diagnostics. Those that callers act on stay as they are.
+func bucketError(place string, err error) error {
+	var ours coded
+	var missing *bucket.MissingError
+	if err == nil || errors.As(err, &ours) {
 		return err
 	}
-	return &StoreError{Place: place, ID: id, Err: err}
+	if !errors.As(err, &missing) && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, bucket.ErrChanged)) {
+		return err
+	}
+	if id := storeID(err); id != "" {
+		return &StoreError{Place: place, ID: id, Err: err}
+	}
+	return err
 }
 
 // short tells public keys by their beginnings; those of the longer kind all begin with the same seven characters.

@@ -45,7 +45,7 @@ func openAzure(l location) (store, bool, error) {
 		Transport: s.transport, Retry: policy.RetryOptions{MaxRetries: -1},
 	}}
 	if err := s.connect(strings.TrimRight(base, "/")+"/"+url.PathEscape(l.bucket), account, options); err != nil {
-		return nil, false, &CredentialsError{URL: l.url, Hint: azureChain, Err: err}
+		return nil, false, &CredentialsError{URL: l.url, Hint: azureChain, Trouble: Missing, Err: err}
 	}
 	return s, endpoint == "", nil
 }
@@ -166,7 +166,9 @@ func (s *azureStore) failure(err error) *failure {
 		f.kind = noBucket
 	case bloberror.BlobAlreadyExists:
 		f.kind = changed
-	case bloberror.AuthenticationFailed, bloberror.InvalidAuthenticationInfo, bloberror.NoAuthenticationInformation:
+	case bloberror.NoAuthenticationInformation:
+		f.kind, f.trouble = stranger, Missing
+	case bloberror.AuthenticationFailed, bloberror.InvalidAuthenticationInfo:
 		f.kind = stranger
 	case bloberror.SnapshotsPresent, bloberror.BlobImmutableDueToPolicy, bloberror.InvalidBlobType:
 		f.kind = refused

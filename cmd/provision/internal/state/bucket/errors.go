@@ -43,30 +43,54 @@ func (e *DeniedError) Error() string {
 // Unwrap returns the store's words.
 func (e *DeniedError) Unwrap() error { return e.Err }
 
+// A Trouble is what is the matter with credentials.
+type Trouble int
+
+// The troubles.
+const (
+	Refused Trouble = iota // the store does not know or accept them
+	Missing                // there are none
+	Expired                // they were good once
+	Skewed                 // the clock is too far from the store's for any to be accepted
+)
+
 // A CredentialsError says that there are no credentials for the store, or that it does not accept them.
 type CredentialsError struct {
-	URL  string
-	Hint string // where they are looked for, as a sentence
-	Err  error
+	URL     string
+	Hint    string // where they are looked for, as a sentence
+	Trouble Trouble
+	Err     error
 }
 
 // Error tells what was tried.
 func (e *CredentialsError) Error() string {
-	return fmt.Sprintf("no credentials that %s accepts: %v", e.URL, e.Err)
+	switch e.Trouble {
+	case Missing:
+		return fmt.Sprintf("there are no credentials for %s: %v", e.URL, e.Err)
+	case Expired:
+		return fmt.Sprintf("the credentials for %s have expired: %v", e.URL, e.Err)
+	case Skewed:
+		return fmt.Sprintf("%s accepts no request of a computer whose clock is so wrong: %v", e.URL, e.Err)
+	}
+	return fmt.Sprintf("%s does not accept the credentials: %v", e.URL, e.Err)
 }
 
 // Unwrap returns the cause.
 func (e *CredentialsError) Unwrap() error { return e.Err }
 
-// A RegionError says that the bucket is in another region than the one it was asked for in.
+// A RegionError says that the bucket is in another region than the one it was asked for in, or that none was named.
 type RegionError struct {
-	URL  string
-	Want string // the region that the bucket is in; empty if the store did not tell
-	Err  error
+	URL   string
+	Unset bool   // none was named
+	Want  string // the region that the bucket is in; empty if the store did not tell
+	Err   error
 }
 
 // Error names the right region, where it is known.
 func (e *RegionError) Error() string {
+	if e.Unset {
+		return fmt.Sprintf("nothing says which region %s is in: %v", e.URL, e.Err)
+	}
 	if e.Want == "" {
 		return fmt.Sprintf("%s is in another region: %v", e.URL, e.Err)
 	}

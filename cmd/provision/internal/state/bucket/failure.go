@@ -9,15 +9,17 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // A failure is a request's end as a store reports it. Its kind decides what is done about it.
 type failure struct {
-	kind   kind
-	err    error         // the store's words
-	region string        // of wrongRegion: where the bucket is, if the store told
-	after  time.Duration // of busy: how long the store asks to be left alone
+	kind    kind
+	err     error         // the store's words
+	trouble Trouble       // of stranger
+	region  string        // of wrongRegion: where the bucket is, if the store told
+	after   time.Duration // of busy: how long the store asks to be left alone
 }
 
 // A kind of failure.
@@ -60,10 +62,21 @@ func (f *credentialFailure) Error() string { return f.err.Error() }
 // Unwrap returns the cause.
 func (f *credentialFailure) Unwrap() error { return f.err }
 
+// troubleOf is what is the matter with credentials by the words of a source that could give none. Sources have no types for it.
+func troubleOf(err error) Trouble {
+	words := strings.ToLower(err.Error())
+	for _, w := range []string{"expired", "invalid_grant", "token has been revoked", "reauth", "az login", "sso session"} {
+		if strings.Contains(words, w) {
+			return Expired
+		}
+	}
+	return Missing
+}
+
 // unanswered makes a failure of an error that came without an answer of the store.
 func unanswered(err error) *failure {
 	if c, ok := errors.AsType[*credentialFailure](err); ok {
-		return &failure{kind: stranger, err: c.err}
+		return &failure{kind: stranger, trouble: troubleOf(c.err), err: c.err}
 	}
 	if isCertificate(err) {
 		return &failure{kind: nowhere, err: err}
@@ -146,7 +159,7 @@ func (c *client) typed(ctx context.Context, r request, f *failure) error {
 	case denied:
 		return &DeniedError{URL: c.url, Action: r.String() + " (" + c.store.permission(r.op) + ")", Err: f.err}
 	case stranger:
-		return &CredentialsError{URL: c.url, Hint: c.store.permission(""), Err: f.err}
+		return &CredentialsError{URL: c.url, Hint: c.store.permission(""), Trouble: f.trouble, Err: f.err}
 	case wrongRegion:
 		return &RegionError{URL: c.url, Want: f.region, Err: f.err}
 	case refused, lost:

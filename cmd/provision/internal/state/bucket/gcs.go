@@ -49,7 +49,7 @@ func openGCS(ctx context.Context, l location) (store, bool, error) {
 	ctx = context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, &http.Client{Timeout: 15 * time.Second})
 	found, err := google.FindDefaultCredentials(ctx, "https://www.googleapis.com/auth/devstorage.read_write")
 	if err != nil {
-		return nil, false, &CredentialsError{URL: l.url, Hint: googleChain, Err: err}
+		return nil, false, &CredentialsError{URL: l.url, Hint: googleChain, Trouble: Missing, Err: err}
 	}
 	s.tokens = found.TokenSource
 	return s, endpoint == "", nil
@@ -232,7 +232,7 @@ func (s *gcsStore) ask(ctx context.Context, method, path, kind string, body []by
 	if s.tokens != nil {
 		token, err := s.tokens.Token()
 		if err != nil {
-			return gcsAnswer{}, &failure{kind: stranger, err: err}
+			return gcsAnswer{}, &failure{kind: stranger, trouble: troubleOf(err), err: err}
 		}
 		token.SetAuthHeader(r)
 	}

@@ -126,12 +126,20 @@ func TestOpenWithoutCredentials(t *testing.T) {
 		"gs://b?endpoint=" + secure.URL, "azblob://c?account=a&endpoint=" + secure.URL,
 	} {
 		err := open(t, url)
-		if e, ok := errors.AsType[*bucket.CredentialsError](err); !ok || e.Hint == "" {
+		if e, ok := errors.AsType[*bucket.CredentialsError](err); !ok || e.Hint == "" || e.Trouble != bucket.Missing {
 			t.Errorf("Open(%s): %v, want a CredentialsError that tells where credentials are looked for", url, err)
 		}
 	}
+	// A metadata service that answers, and has no role to give, is not the store.
+	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer metadata.Close()
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.URL)
+	if e, ok := errors.AsType[*bucket.CredentialsError](open(t, "s3://b?region=us-east-1&endpoint="+secure.URL)); !ok || e.Trouble != bucket.Missing {
+		t.Errorf("with a metadata service that says 403: %v, want that there are no credentials", e)
+	}
 	var elsewhere *bucket.RegionError
-	if err := open(t, "s3://b"); !errors.As(err, &elsewhere) || !strings.Contains(err.Error(), "?region=") {
+	if err := open(t, "s3://b"); !errors.As(err, &elsewhere) || !elsewhere.Unset || strings.Contains(err.Error(), "another region") || !strings.Contains(err.Error(), "?region=") {
 		t.Errorf("Open of an S3 bucket with no region: %v", err)
 	}
 	var bad *bucket.URLError
@@ -214,7 +222,7 @@ func TestGoogleServiceAccount(t *testing.T) {
 	}
 	revoked = true
 	var refused *bucket.CredentialsError
-	if err := open(t, "gs://b?endpoint="+s.URL); !errors.As(err, &refused) || !strings.Contains(err.Error(), "account was deleted") {
+	if err := open(t, "gs://b?endpoint="+s.URL); !errors.As(err, &refused) || refused.Trouble != bucket.Expired || !strings.Contains(err.Error(), "account was deleted") {
 		t.Errorf("Open with a service account that is gone: %v, want a CredentialsError", err)
 	}
 }

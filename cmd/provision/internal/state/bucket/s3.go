@@ -50,7 +50,7 @@ func openS3(ctx context.Context, l location) (store, bool, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, false, &CredentialsError{URL: l.url, Hint: awsChain, Err: err}
+		return nil, false, &CredentialsError{URL: l.url, Hint: awsChain, Trouble: Missing, Err: err}
 	}
 	cfg.Credentials = awsCredentials{cfg.Credentials}
 	api := s3.NewFromConfig(cfg, func(o *s3.Options) {
@@ -66,7 +66,7 @@ func openS3(ctx context.Context, l location) (store, bool, error) {
 		}
 	})
 	if api.Options().Region == "" {
-		return nil, false, &RegionError{URL: l.url, Err: errors.New("no region is set: add ?region=… to the URL, or set AWS_REGION")}
+		return nil, false, &RegionError{URL: l.url, Unset: true, Err: errors.New("there is no ?region= in the URL, and neither AWS_REGION nor the profile names one")}
 	}
 	return &s3Store{api: api, bucket: l.bucket}, api.Options().BaseEndpoint == nil, nil
 }
@@ -152,6 +152,9 @@ func (s *s3Store) close() {
 
 // failure reads an error of the SDK: first S3's own code, then the status.
 func (s *s3Store) failure(err error) *failure {
+	if _, ok := errors.AsType[*credentialFailure](err); ok {
+		return unanswered(err) // an answer in it is not the store's
+	}
 	if e, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
 		return unanswered(e.Err)
 	}
@@ -170,9 +173,12 @@ func (s *s3Store) failure(err error) *failure {
 		f.kind = noBucket
 	case "SlowDown":
 		f.kind = unheard
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
-		"RequestTimeTooSkewed", "InvalidSecurity", "AuthFailure":
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidSecurity", "AuthFailure":
 		f.kind = stranger
+	case "ExpiredToken", "TokenRefreshRequired":
+		f.kind, f.trouble = stranger, Expired
+	case "RequestTimeTooSkewed":
+		f.kind, f.trouble = stranger, Skewed
 	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
 		f.kind, f.region = wrongRegion, region
 	}
