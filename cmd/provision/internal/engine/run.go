@@ -46,7 +46,7 @@ func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) 
 		Done: res.Count(graph.Done), Failed: res.Count(graph.Failed), Blocked: res.Count(graph.Blocked),
 		NotStarted: res.Count(graph.NotStarted) + res.Count(graph.Interrupted),
 	}})
-	return ds.Err()
+	return together(ds).Err()
 }
 
 // until returns a channel that closes when no new step may start: a person asked to stop, or the lease on the state is lost.
