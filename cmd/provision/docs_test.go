@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
@@ -63,5 +64,37 @@ func TestKeysInDocs(t *testing.T) {
 	}
 	if keys < 2 {
 		t.Errorf("%d keys in the documents", keys)
+	}
+}
+
+// TestReadme compares what the README shows of the demo with the example's plan, and its table of commands with the commands.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden, err := os.ReadFile("../../examples/local/plan.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	summary := regexp.MustCompile(`(?m)^Plan: .*$`)
+	if got, want := string(summary.Find(text)), string(summary.Find(golden)); got != want || want == "" {
+		t.Errorf("the README shows %q, and the example's plan is %q", got, want)
+	}
+	known := map[string]bool{}
+	for _, c := range (&app{}).root().Commands() {
+		known[c.Name()] = true
+	}
+	seen := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `provision ([a-z]+)([^`]*)`(?:, `([a-z]+)`)?").FindAllStringSubmatch(string(text), -1) {
+		for _, verb := range []string{m[1], m[3]} {
+			if row := strings.TrimSpace(verb); row != "" && (seen[row] || !known[row]) {
+				t.Errorf("the README's table has %q: seen before %v, a command %v", row, seen[row], known[row])
+			}
+			seen[verb] = true
+		}
+	}
+	if len(seen) < 10 {
+		t.Errorf("the README's table has only %v", seen)
 	}
 }
