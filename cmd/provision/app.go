@@ -171,12 +171,7 @@ on a cloud, on bare metal over SSH, or on the machine at hand, with no internet 
 func (a *app) command(use, short string, run func(ctx context.Context, c *cobra.Command, file string, rest []string) error) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: short,
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 0 {
-				return []string{"hcl"}, cobra.ShellCompDirectiveFilterFileExt
-			}
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		},
+		ValidArgsFunction: files(false),
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		a.verb = c

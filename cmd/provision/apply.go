@@ -19,6 +19,8 @@ func (a *app) applyCommand() *cobra.Command {
 goes on where it ended. PLAN is a file that "provision plan --out" made: it is executed exactly as it was shown, or refused.`
 	a.workFlags(c)
 	a.choiceFlags(c)
+	a.complete(c)
+	c.ValidArgsFunction = files(true)
 	return c
 }
 

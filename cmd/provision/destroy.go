@@ -12,6 +12,7 @@ func (a *app) destroyCommand() *cobra.Command {
 whether anything is left. Nothing that bears another owner is touched. It needs no state and no secrets.`
 	a.workFlags(c)
 	c.Flags().StringSliceVar(&a.flags.keep, "keep", nil, "leave these: volumes (and their snapshots), or snapshots")
+	a.complete(c)
 	return c
 }
 

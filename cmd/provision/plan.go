@@ -33,6 +33,7 @@ func (a *app) planCommand() *cobra.Command {
 	f.BoolVar(&destroy, "destroy", false, "plan what destroy would remove")
 	f.StringSliceVar(&a.flags.keep, "keep", nil, "with --destroy, leave these: volumes (and their snapshots), or snapshots")
 	a.choiceFlags(c)
+	a.complete(c)
 	a.programFlags(c)
 	return c
 }
