@@ -23,6 +23,7 @@ func (a *agent) followNode(ctx context.Context, name string) {
 	var client *api.Client
 	pause := nodeFirst
 	for ctx.Err() == nil {
+		a.settleIdentity()
 		reason := joined()
 		if reason == "" && client == nil {
 			var err error

@@ -142,7 +142,7 @@ func (f fleet) kubelet() (controlplane.Process, error) {
 		Files: []templates.File{{Path: kubeletConf, Mode: "0600", Content: conf}},
 		After: []string{containerdName},
 		Gate: func() string {
-			if !exists(kubeletKube) && !exists(templates.BootstrapConf) {
+			if joined() != "" && !exists(templates.BootstrapConf) { // it has been removed from a node that has joined
 				return "a token to join with"
 			}
 			return f.images()
