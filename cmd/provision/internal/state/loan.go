@@ -218,6 +218,9 @@ func (t *loan) leave(ctx context.Context, l lease) error {
 	if _, _, err := t.shelf.get(ctx, "journal"); !errors.Is(err, fs.ErrNotExist) {
 		return t.release(ctx, l)
 	}
+	if err := bucket.SweepChecks(ctx, t.shelf.bucket); err != nil {
+		return bucketError(t.shelf.String(), err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	err := t.shelf.bucket.Delete(ctx, "lease", t.leased)

@@ -169,6 +169,15 @@ func (c *client) List(ctx context.Context, prefix string) ([]string, error) {
 	if err := checkPrefix(prefix); err != nil {
 		return nil, err
 	}
+	all, err := c.list(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	return c.own(all), nil
+}
+
+// list returns all keys that begin with the prefix, as the store has them.
+func (c *client) list(ctx context.Context, prefix string) ([]string, error) {
 	var all []string
 	for page, seen := "", map[string]bool{}; ; {
 		var keys []string
@@ -189,7 +198,7 @@ func (c *client) List(ctx context.Context, prefix string) ([]string, error) {
 		}
 		seen[next], page = true, next
 	}
-	return c.own(all), nil
+	return all, nil
 }
 
 // own makes keys relative to the prefix, sorted; those of our checks and those that no Put made are left out.

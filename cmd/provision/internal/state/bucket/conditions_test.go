@@ -2,6 +2,7 @@ package bucket_test
 
 import (
 	"errors"
+	"io/fs"
 	"net/http"
 	"testing"
 
@@ -36,5 +37,25 @@ func testIgnored(t *testing.T, s *buckettest.Server) {
 		if keys, err := b.List(t.Context(), ""); err != nil || len(keys) != 0 {
 			t.Errorf("after that the bucket holds %q, %v", keys, err)
 		}
+	}
+}
+
+// testSwept removes what a check left that was killed.
+func testSwept(t *testing.T, s *buckettest.Server) {
+	b, inside := s.OpenURL(t, s.URL("swept")), s.OpenURL(t, s.URL("swept/.check"))
+	if _, err := b.Put(t.Context(), "journal", []byte("one"), ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inside.Put(t.Context(), "LEFT", []byte("two"), ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.SweepChecks(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := inside.Get(t.Context(), "LEFT"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a check left: %v, want it gone", err)
+	}
+	if _, _, err := b.Get(t.Context(), "journal"); err != nil {
+		t.Errorf("the journal: %v", err)
 	}
 }

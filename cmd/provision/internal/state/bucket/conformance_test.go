@@ -28,6 +28,7 @@ func TestServers(t *testing.T) {
 			if s.Name != "azblob" {
 				t.Run("Ignored", func(t *testing.T) { testIgnored(t, s) })
 			}
+			t.Run("Swept", func(t *testing.T) { testSwept(t, s) })
 		})
 	}
 }
