@@ -146,11 +146,10 @@ prepare() {
 	strip "$keys"
 	[ -e "$keys" ] || { : >"$keys"; chmod 600 "$keys"; chown "$owner" "$keys"; }
 	prepend "$keys" "$3"
+	# sudo and others look the host's own name up, and wait for name servers if it is not there before the host has it.
+	grep -qwF -- "$2" /etc/hosts 2>/dev/null || { strip /etc/hosts; prepend /etc/hosts "127.0.1.1	$2"; }
 	if [ "$(uname -n)" != "$2" ]; then printf '%s\n' "$2" >/proc/sys/kernel/hostname 2>/dev/null || hostname "$2"; fi
 	[ ! -e /etc/hostname ] || [ "$(cat /etc/hostname)" = "$2" ] || printf '%s\n' "$2" >/etc/hostname
-	# sudo and others look the host's own name up.
-	strip /etc/hosts
-	grep -qwF -- "$2" /etc/hosts 2>/dev/null || prepend /etc/hosts "127.0.1.1	$2"
 }
 
 # alone waits until nobody else of the same owner prepares this host. One that died in the middle is waited for in vain.
@@ -266,7 +265,6 @@ restore() {
 	is $top/claim.json "$1" || { echo gone; return; }
 	keyfile
 	strip "$keys"
-	strip /etc/hosts
 	if [ -d $top/kept ]; then
 		[ ! -e $top/kept/etc-hostname ] || cmp -s $top/kept/etc-hostname /etc/hostname || cat $top/kept/etc-hostname >/etc/hostname
 		h=$(cat $top/kept/hostname)
@@ -283,6 +281,7 @@ restore() {
 			done <$top/kept/made
 		fi
 	fi
+	strip /etc/hosts # after the name: see prepare
 	echo done
 }
 

@@ -27,3 +27,20 @@ func TestKeepsWhatTheAgentSets(t *testing.T) {
 		}
 	}
 }
+
+// TestNameResolvesAllTheTime looks at the order in which a host gets a name and is told its address: whoever becomes root by sudo
+// between the two waits for name servers, ten seconds if none answers.
+func TestNameResolvesAllTheTime(t *testing.T) {
+	function := func(name string) string {
+		_, text, _ := strings.Cut(hostScript, "\n"+name+"() {\n")
+		text, _, _ = strings.Cut(text, "\n}\n")
+		return text
+	}
+	const named = ">/proc/sys/kernel/hostname"
+	if told, named := strings.Index(function("prepare"), "prepend /etc/hosts"), strings.Index(function("prepare"), named); told < 0 || told > named {
+		t.Errorf("prepare names the host (at %d) before the name resolves (at %d)", named, told)
+	}
+	if gone, named := strings.Index(function("restore"), "strip /etc/hosts"), strings.Index(function("restore"), named); named < 0 || gone < named {
+		t.Errorf("restore takes the name's address away (at %d) before the host has its own name back (at %d)", gone, named)
+	}
+}
