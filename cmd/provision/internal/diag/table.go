@@ -254,7 +254,7 @@ var table = []Entry{
 	{StateURL, "State cannot be kept there", ExitRefused},
 	{StateSilent, "State's bucket does not answer", ExitFailed},
 	{StateNoBucket, "State's bucket does not exist", ExitFailed},
-	{StateRegion, "State's bucket is in another region", ExitRefused},
+	{StateRegion, "Region of the state's bucket is missing or wrong", ExitRefused},
 	{StateDenied, "Permission missing at the state's bucket", ExitFailed},
 	{StateNoLogin, "No credentials for the state's bucket", ExitFailed},
 	{StateBadLogin, "Credentials not accepted by the state's bucket", ExitFailed},
