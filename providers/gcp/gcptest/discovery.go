@@ -90,8 +90,8 @@ func (a *api) find(verb, path string) (*method, map[string]string) {
 	return nil, nil
 }
 
-// common are parameters that every method has.
-const common = " $.xgafv access_token alt callback fields key oauth_token prettyPrint quotaUser uploadType upload_protocol userIp "
+// common are parameters that every method has. returnPartialSuccess was documented until 2026, and gcloud still sends it with lists.
+const common = " returnPartialSuccess $.xgafv access_token alt callback fields key oauth_token prettyPrint quotaUser uploadType upload_protocol userIp "
 
 // parameters refuses parameters that the method does not have.
 func (m *method) parameters(q url.Values) *refusal {

@@ -2,6 +2,7 @@ package gcptest
 
 import (
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -39,14 +40,10 @@ func (c *Cloud) begin(r *call, place, target string, id any, end, undo func()) o
 	}
 	c.running = append(c.running, op)
 	c.things[place+"/operations/"+name] = &thing{place: place, kind: "operations", name: name, body: op.body, ready: true}
-	answer := object{}
-	for k, v := range op.body {
-		answer[k] = v
-	}
 	if c.options.Slow == 0 {
 		c.advance()
 	}
-	return answer
+	return maps.Clone(op.body)
 }
 
 // advance ends the operations whose time has come.
@@ -80,11 +77,7 @@ func (c *Cloud) waited(r *call) (object, *refusal) {
 		time.Sleep(time.Millisecond)
 		c.mu.Lock()
 	}
-	answer := object{}
-	for k, v := range t.body {
-		answer[k] = v
-	}
-	return answer, nil
+	return maps.Clone(t.body), nil
 }
 
 func missing(path string) *refusal {
