@@ -1,0 +1,210 @@
+package azuretest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+
+	azfake "github.com/Azure/azure-sdk-for-go/sdk/azcore/fake"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v7"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v7/fake"
+)
+
+type (
+	vms    = armcompute.VirtualMachine
+	disks  = armcompute.Disk
+	copies = armcompute.Snapshot
+)
+
+// A sku is a machine type of the cloud.
+type sku struct {
+	name, arch    string
+	cpus          int
+	memory        string // GB
+	zones         []string
+	noTrust, nvme bool
+}
+
+// skus are the machine types on offer. The last cannot be had by this subscription.
+func skus() []sku {
+	all := []string{"1", "2", "3"}
+	return []sku{
+		{"Standard_B2s", "x64", 2, "4", all, false, false},
+		{"Standard_D2ps_v5", "Arm64", 2, "8", []string{"1", "2"}, true, false},
+		{"Standard_D2s_v5", "x64", 2, "8", all, false, false},
+		{"Standard_D4s_v6", "x64", 4, "16", []string{"1", "3"}, false, true},
+		{"Standard_M416ms_v2", "x64", 416, "11400", nil, false, false},
+	}
+}
+
+// images are those that can be had, as URNs without versions.
+func images() []string {
+	return []string{"Debian:debian-12:12-gen2", "Debian:debian-12:12-arm64", "Debian:debian-13:13-gen2", "Debian:debian-13:13-arm64",
+		"Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2", "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-arm64",
+		"Canonical:ubuntu-24_04-lts:server", "Canonical:ubuntu-24_04-lts:server-arm64"}
+}
+
+// compute is the part of the cloud that Microsoft.Compute is.
+func (c *Cloud) compute() *fake.ServerFactory {
+	const vm, disk, snapshot = "Microsoft.Compute/virtualMachines", "Microsoft.Compute/disks", "Microsoft.Compute/snapshots"
+	f := &fake.ServerFactory{}
+	f.VirtualMachinesServer = fake.VirtualMachinesServer{
+		BeginCreateOrUpdate: putter[vms, *armcompute.VirtualMachinesClientBeginCreateOrUpdateOptions](c, vm, func(v vms) armcompute.VirtualMachinesClientCreateOrUpdateResponse {
+			return armcompute.VirtualMachinesClientCreateOrUpdateResponse{VirtualMachine: v}
+		}),
+		Get: c.getVM(getter[vms, *armcompute.VirtualMachinesClientGetOptions](c, vm, func(v vms) armcompute.VirtualMachinesClientGetResponse {
+			return armcompute.VirtualMachinesClientGetResponse{VirtualMachine: v}
+		})),
+		BeginDelete: deleter[*armcompute.VirtualMachinesClientBeginDeleteOptions, armcompute.VirtualMachinesClientDeleteResponse](c, vm),
+		NewListPager: lister[vms, *armcompute.VirtualMachinesClientListOptions](c, vm, func(all []*vms) armcompute.VirtualMachinesClientListResponse {
+			for _, v := range all { // only asked for with statusOnly
+				v.Properties.InstanceView = nil
+			}
+			return armcompute.VirtualMachinesClientListResponse{VirtualMachineListResult: armcompute.VirtualMachineListResult{Value: all}}
+		}),
+		NewListAllPager: everyone[vms, *armcompute.VirtualMachinesClientListAllOptions](c, vm, func(all []*vms) armcompute.VirtualMachinesClientListAllResponse {
+			return armcompute.VirtualMachinesClientListAllResponse{VirtualMachineListResult: armcompute.VirtualMachineListResult{Value: all}}
+		}),
+		BeginStart:                 c.start,
+		BeginAttachDetachDataDisks: c.change,
+	}
+	f.DisksServer = fake.DisksServer{
+		BeginCreateOrUpdate: putter[disks, *armcompute.DisksClientBeginCreateOrUpdateOptions](c, disk, func(v disks) armcompute.DisksClientCreateOrUpdateResponse {
+			return armcompute.DisksClientCreateOrUpdateResponse{Disk: v}
+		}),
+		Get: getter[disks, *armcompute.DisksClientGetOptions](c, disk, func(v disks) armcompute.DisksClientGetResponse {
+			return armcompute.DisksClientGetResponse{Disk: v}
+		}),
+		BeginDelete: deleter[*armcompute.DisksClientBeginDeleteOptions, armcompute.DisksClientDeleteResponse](c, disk),
+		NewListByResourceGroupPager: lister[disks, *armcompute.DisksClientListByResourceGroupOptions](c, disk, func(all []*disks) armcompute.DisksClientListByResourceGroupResponse {
+			return armcompute.DisksClientListByResourceGroupResponse{DiskList: armcompute.DiskList{Value: all}}
+		}),
+		BeginUpdate: c.grow,
+	}
+	f.SnapshotsServer = fake.SnapshotsServer{
+		BeginCreateOrUpdate: putter[copies, *armcompute.SnapshotsClientBeginCreateOrUpdateOptions](c, snapshot, func(v copies) armcompute.SnapshotsClientCreateOrUpdateResponse {
+			return armcompute.SnapshotsClientCreateOrUpdateResponse{Snapshot: v}
+		}),
+		Get: getter[copies, *armcompute.SnapshotsClientGetOptions](c, snapshot, func(v copies) armcompute.SnapshotsClientGetResponse {
+			return armcompute.SnapshotsClientGetResponse{Snapshot: v}
+		}),
+		BeginDelete: deleter[*armcompute.SnapshotsClientBeginDeleteOptions, armcompute.SnapshotsClientDeleteResponse](c, snapshot),
+		NewListByResourceGroupPager: lister[copies, *armcompute.SnapshotsClientListByResourceGroupOptions](c, snapshot, func(all []*copies) armcompute.SnapshotsClientListByResourceGroupResponse {
+			return armcompute.SnapshotsClientListByResourceGroupResponse{SnapshotList: armcompute.SnapshotList{Value: all}}
+		}),
+	}
+	f.ResourceSKUsServer.NewListPager = sizes
+	f.VirtualMachineImagesServer.List = versions
+	return f
+}
+
+type vmGet = func(context.Context, string, string, *armcompute.VirtualMachinesClientGetOptions) (azfake.Responder[armcompute.VirtualMachinesClientGetResponse], azfake.ErrorResponder)
+
+// getVM shows how a virtual machine does only to who asks for it.
+func (c *Cloud) getVM(get vmGet) vmGet {
+	return func(ctx context.Context, group, name string, o *armcompute.VirtualMachinesClientGetOptions) (azfake.Responder[armcompute.VirtualMachinesClientGetResponse], azfake.ErrorResponder) {
+		i := c.items[low(idOf("Microsoft.Compute/virtualMachines", group, name))]
+		if i == nil || o != nil && o.Expand != nil {
+			return get(ctx, group, name, o)
+		}
+		was := properties(i.doc)["instanceView"]
+		delete(properties(i.doc), "instanceView")
+		resp, refused := get(ctx, group, name, o)
+		if was != nil {
+			properties(i.doc)["instanceView"] = was
+		}
+		return resp, refused
+	}
+}
+
+// start turns a virtual machine on.
+func (c *Cloud) start(_ context.Context, group, name string, _ *armcompute.VirtualMachinesClientBeginStartOptions) (resp azfake.PollerResponder[armcompute.VirtualMachinesClientStartResponse], refused azfake.ErrorResponder) {
+	i, err := c.find("Microsoft.Compute/virtualMachines", group, name)
+	if err != nil {
+		refused.SetError(err)
+		return resp, refused
+	}
+	c.later(func() { power(i.doc, "running") }, nil)
+	resp.SetTerminalResponse(http.StatusOK, armcompute.VirtualMachinesClientStartResponse{}, nil)
+	return resp, refused
+}
+
+// change attaches and detaches disks.
+func (c *Cloud) change(_ context.Context, group, name string, in armcompute.AttachDetachDataDisksRequest, _ *armcompute.VirtualMachinesClientBeginAttachDetachDataDisksOptions) (resp azfake.PollerResponder[armcompute.VirtualMachinesClientAttachDetachDataDisksResponse], refused azfake.ErrorResponder) {
+	i, err := c.find("Microsoft.Compute/virtualMachines", group, name)
+	if err == nil && i.busy {
+		err = refuse(409, "AnotherOperationInProgress", "Another operation on this or dependent resource is in progress.")
+	}
+	if err == nil {
+		err = c.attach(i, document(in))
+	}
+	if err != nil {
+		refused.SetError(err)
+		return resp, refused
+	}
+	i.busy = true
+	c.later(func() { i.busy = false }, nil)
+	resp.SetTerminalResponse(http.StatusOK, armcompute.VirtualMachinesClientAttachDetachDataDisksResponse{}, nil)
+	return resp, refused
+}
+
+// grow changes the size of a disk.
+func (c *Cloud) grow(_ context.Context, group, name string, in armcompute.DiskUpdate, _ *armcompute.DisksClientBeginUpdateOptions) (resp azfake.PollerResponder[armcompute.DisksClientUpdateResponse], refused azfake.ErrorResponder) {
+	i, err := c.find("Microsoft.Compute/disks", group, name)
+	if err != nil {
+		refused.SetError(err)
+		return resp, refused
+	}
+	doc := document(in)
+	have, _ := dig(i.doc, "properties", "diskSizeGB").(float64)
+	want, _ := dig(doc, "properties", "diskSizeGB").(float64)
+	if want < have {
+		refused.SetError(refuse(409, "OperationNotAllowed", "Disk %s cannot shrink from %v to %v.", name, have, want))
+		return resp, refused
+	}
+	c.later(func() { properties(i.doc)["diskSizeGB"] = want }, nil)
+	v, _ := typed[disks](i.doc)
+	resp.SetTerminalResponse(http.StatusOK, armcompute.DisksClientUpdateResponse{Disk: v}, nil)
+	return resp, refused
+}
+
+// versions lists the versions of an image, not in order.
+func versions(_ context.Context, _, publisher, offer, name string, _ *armcompute.VirtualMachineImagesClientListOptions) (resp azfake.Responder[armcompute.VirtualMachineImagesClientListResponse], refused azfake.ErrorResponder) {
+	if !slices.Contains(images(), publisher+":"+offer+":"+name) {
+		refused.SetError(refuse(404, "NotFound", "Artifact: VMImage was not found."))
+		return resp, refused
+	}
+	var out armcompute.VirtualMachineImagesClientListResponse
+	for _, v := range []string{"0.20260930.9", "0.20261101.2286", "0.20261101.98"} {
+		out.VirtualMachineImageResourceArray = append(out.VirtualMachineImageResourceArray, &armcompute.VirtualMachineImageResource{Name: &v})
+	}
+	resp.SetResponse(http.StatusOK, out, nil)
+	return resp, refused
+}
+
+// sizes lists the machine types, with others that are sold here, and one that is not sold to this subscription.
+func sizes(*armcompute.ResourceSKUsClientListOptions) (resp azfake.PagerResponder[armcompute.ResourceSKUsClientListResponse]) {
+	str := func(s string) *string { return &s }
+	var all []*armcompute.ResourceSKU
+	for _, s := range skus() {
+		r := &armcompute.ResourceSKU{Name: str(s.name), ResourceType: str("virtualMachines"), Locations: []*string{str(Location)}}
+		for k, v := range map[string]string{"vCPUs": fmt.Sprint(s.cpus), "MemoryGB": s.memory, "CpuArchitectureType": s.arch, "HyperVGenerations": "V1,V2", "LowPriorityCapable": "True",
+			"TrustedLaunchDisabled": map[bool]string{true: "True", false: "False"}[s.noTrust], "DiskControllerTypes": map[bool]string{true: "NVMe", false: "SCSI"}[s.nvme]} {
+			r.Capabilities = append(r.Capabilities, &armcompute.ResourceSKUCapabilities{Name: str(k), Value: str(v)})
+		}
+		info := &armcompute.ResourceSKULocationInfo{Location: str(Location)}
+		for _, z := range s.zones {
+			info.Zones = append(info.Zones, str(z))
+		}
+		r.LocationInfo = []*armcompute.ResourceSKULocationInfo{info}
+		if len(s.zones) == 0 {
+			kind, why := armcompute.ResourceSKURestrictionsTypeLocation, armcompute.ResourceSKURestrictionsReasonCodeNotAvailableForSubscription
+			r.Restrictions = []*armcompute.ResourceSKURestrictions{{Type: &kind, ReasonCode: &why}}
+		}
+		all = append(all, r)
+	}
+	all = append(all, &armcompute.ResourceSKU{Name: str("Premium_LRS"), ResourceType: str("disks"), Locations: []*string{str(Location)}})
+	resp.AddPage(http.StatusOK, armcompute.ResourceSKUsClientListResponse{ResourceSKUsResult: armcompute.ResourceSKUsResult{Value: all}}, nil)
+	return resp
+}

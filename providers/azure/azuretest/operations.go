@@ -1,0 +1,85 @@
+package azuretest
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// An operation takes time.
+type operation struct {
+	id     string
+	due    int
+	err    *fault
+	finish func()
+	over   bool
+}
+
+// later begins an operation whose end does something.
+func (c *Cloud) later(finish func(), err *fault) {
+	c.serial++
+	id := fmt.Sprintf("op-%d", c.serial)
+	c.ops[id] = &operation{id: id, due: c.now + c.o.Slow, finish: finish, err: err}
+	if c.o.Slow == 0 {
+		c.pass()
+	}
+}
+
+// pass ends the operations whose time has come.
+func (c *Cloud) pass() {
+	for _, o := range c.ops {
+		if !o.over && o.due <= c.now {
+			o.over = true
+			o.finish()
+		}
+	}
+}
+
+// begun says in the headers of an answer that an operation has begun.
+func (c *Cloud) begun(req *http.Request, resp *http.Response) {
+	id := fmt.Sprintf("op-%d", c.serial)
+	kind, word := "Azure-AsyncOperation", "operations"
+	if strings.Contains(low(req.URL.Path), "/resourcegroups/") && !strings.Contains(low(req.URL.Path), "/providers/") {
+		kind, word = "Location", "operationresults"
+	}
+	at := fmt.Sprintf("%s://%s/subscriptions/%s/providers/Microsoft.Compute/locations/%s/%s/%s?api-version=2024-01-01", req.URL.Scheme, req.URL.Host, Subscription, Location, word, id)
+	resp.Header.Set(kind, at)
+	resp.Header.Set("Retry-After", "1")
+	resp.Header.Set("x-ms-retry-after-ms", "1")
+	resp.StatusCode = http.StatusAccepted
+	if p := low(req.URL.Path); req.Method == http.MethodPut && !strings.Contains(p, "/disks/") && !strings.Contains(p, "/snapshots/") {
+		resp.StatusCode = http.StatusCreated
+	}
+	if req.Method == http.MethodDelete || req.Method == http.MethodPost {
+		resp.Body, resp.ContentLength = http.NoBody, 0
+	}
+	resp.Status = fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+}
+
+// poll answers how far an operation is.
+func (c *Cloud) poll(req *http.Request) *http.Response {
+	o := c.ops[req.URL.Path[strings.LastIndex(req.URL.Path, "/")+1:]]
+	if o == nil {
+		return refuse(404, "NotFound", "The entity was not found.").response(req)
+	}
+	code := http.StatusOK
+	location := ""
+	doc := map[string]any{"status": "InProgress"}
+	if strings.Contains(req.URL.Path, "/operationresults/") {
+		if !o.over {
+			code, location = http.StatusAccepted, req.URL.String()
+		}
+	} else if o.over {
+		doc["status"] = "Succeeded"
+		if o.err != nil {
+			doc["status"], doc["error"] = "Failed", map[string]any{"code": o.err.code, "message": o.err.message}
+		}
+	}
+	resp := answered(req, doc)
+	resp.StatusCode = code
+	resp.Header.Set("x-ms-retry-after-ms", "1")
+	if location != "" {
+		resp.Header.Set("Location", location)
+	}
+	return resp
+}
