@@ -5,7 +5,7 @@ BUNDLE = bin/bundle-linux-$(ARCH).tar.zst
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: help setup build bundle demo check test lint e2e ha crash aws bench notices fmt clean
+.PHONY: help setup build bundle demo check test lint e2e ha crash aws azure gcp bench notices fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -21,8 +21,8 @@ demo: build ## make the example cluster here, show its nodes and fetch the demo 
 	examples/local/demo.sh
 check: build lint test e2e ## all that CI runs
 lint: ## vet and staticcheck
-	$(GO) vet -tags e2e,aws ./...
-	$(GO) tool staticcheck -tags e2e,aws ./...
+	$(GO) vet -tags e2e,aws,azure,gcp ./...
+	$(GO) tool staticcheck -tags e2e,aws,azure,gcp ./...
 test: ## unit, conformance and script tests, with the race detector
 	@.ci/setup tests
 	$(GO) test -race -timeout 30m ./...
@@ -36,6 +36,10 @@ crash: ## kill the command at every boundary and at 1,000 random moments; see th
 aws: ## provider aws, which the command does not have yet, on a server that stands in for AWS
 	@.ci/setup tests
 	$(GO) test -tags aws -count=1 -timeout 40m -v ./providers/aws
+azure: ## provider azure, which the command does not have yet, on Microsoft's fake servers with a store of ours
+	$(GO) test -tags azure -count=1 -timeout 20m -v ./providers/azure/...
+gcp: ## provider gcp, which the command does not have yet, on a server made from Compute's discovery document; needs gcloud
+	$(GO) test -tags gcp -count=1 -timeout 20m -v ./providers/gcp/...
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) test -run Makespan -count=1 -v ./cmd/provision/internal/engine

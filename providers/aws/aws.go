@@ -198,7 +198,7 @@ func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p}
 // Volumes returns the EBS volumes.
 func (p *Provider) Volumes() providers.Volumes { return volumes{p} }
 
-// zonesOf returns the zones of a region: most have three. Source, read 2026-11-23:
+// zonesOf returns the zones of a region: most have three. From memory, not compared yet with
 // https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-availability-zones.html
 func zonesOf(region string) (zones []string) {
 	letters, ok := map[string]string{"us-east-1": "abcdef", "us-west-1": "ac", "us-west-2": "abcd", "ap-northeast-1": "acd",

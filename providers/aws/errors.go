@@ -20,7 +20,7 @@ type Code struct {
 	Source string // the document that has it
 }
 
-// Where AWS documents its codes. Read 2026-11-23.
+// Where AWS documents its codes. From memory: not compared with them yet.
 const (
 	ec2Codes    = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"
 	elbCodes    = "https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/CommonErrors.html and the Errors section of each action"

@@ -25,7 +25,7 @@ type family struct {
 
 // families are the images that go by name. The accounts are documented by their owners:
 // https://wiki.debian.org/Cloud/AmazonEC2Image and https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
-// (read 2026-11-23). China and GovCloud have others: name images by ID there.
+// (from memory, not compared yet). China and GovCloud have others: name images by ID there.
 func families() map[string]family {
 	const debian, canonical = "136693071363", "099720109477"
 	return map[string]family{

@@ -271,7 +271,7 @@ func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p}
 // Volumes returns the managed disks.
 func (p *Provider) Volumes() providers.Volumes { return volumes{p} }
 
-// zonesOf returns the zones of a location; none if Azure documents none. Source, read 2026-11-23:
+// zonesOf returns the zones of a location; none if Azure documents none. From memory, not compared yet with
 // https://learn.microsoft.com/azure/reliability/regions-list
 func zonesOf(location string) (zones []string) {
 	with := strings.Fields(`australiaeast austriaeast belgiumcentral brazilsouth canadacentral centralindia centralus chilecentral chinanorth3

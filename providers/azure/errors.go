@@ -28,7 +28,7 @@ type Code struct {
 	Source string // the document that has it
 }
 
-// Where Azure documents its codes. Read 2026-11-23.
+// Where Azure documents its codes. From memory: not compared with them yet.
 const (
 	armCodes      = "https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors"
 	throttleCodes = "https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling"

@@ -272,7 +272,7 @@ func (m machines) Delete(ctx context.Context, of providers.ID) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := (balancers{m.p}).without(ctx, v); err != nil {
+	if err := (balancers(m)).without(ctx, v); err != nil {
 		return err
 	}
 	if err := m.remove(ctx, v); err != nil {

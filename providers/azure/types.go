@@ -18,7 +18,7 @@ import (
 const DefaultImage = "debian-13"
 
 // families are the images that go by name, as URNs without the version, for amd64 and arm64; all are of the second generation.
-// Sources, read 2026-11-23: https://wiki.debian.org/Cloud/MicrosoftAzure and
+// From memory, not compared yet with https://wiki.debian.org/Cloud/MicrosoftAzure and
 // https://documentation.ubuntu.com/azure/azure-how-to/instances/find-ubuntu-images/
 func families() map[string]map[string]string {
 	return map[string]map[string]string{

@@ -32,7 +32,7 @@ const (
 	rulePart    = "rule"    // the forwarding rule
 )
 
-// probers are where Google's health checks come from. Source, read 2026-11-23:
+// probers are where Google's health checks come from. From memory, not compared yet with
 // https://cloud.google.com/load-balancing/docs/health-check-concepts#ip-ranges
 func probers(internal bool) []string {
 	if internal {

@@ -21,7 +21,7 @@ type Code struct {
 	Source string // the document that has it
 }
 
-// Where Google documents its codes. Read 2026-11-23.
+// Where Google documents its codes. From memory: not compared with them yet.
 const (
 	apiCodes       = "https://cloud.google.com/apis/docs/errors and https://developers.google.com/webmaster-tools/v1/errors (reasons by domain)"
 	computeCodes   = "https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation"

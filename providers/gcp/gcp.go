@@ -189,7 +189,7 @@ func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p}
 // Volumes returns the zonal disks.
 func (p *Provider) Volumes() providers.Volumes { return volumes{p} }
 
-// zonesOf returns the zones of a region: most have a, b and c. Source, read 2026-11-23:
+// zonesOf returns the zones of a region: most have a, b and c. From memory, not compared yet with
 // https://cloud.google.com/compute/docs/regions-zones
 func zonesOf(region string) (zones []string) {
 	letters, ok := map[string]string{"europe-west1": "bcd", "us-central1": "abcf", "us-east1": "bcd"}[region]

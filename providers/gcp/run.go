@@ -113,7 +113,7 @@ func disk(spec providers.MachineSpec) int {
 	return max(spec.DiskGiB, 10)
 }
 
-// diskType is what the root disk of a machine type can be: newer series take no Persistent Disk. Source, read 2026-11-23:
+// diskType is what the root disk of a machine type can be: newer series take no Persistent Disk. From memory, not compared yet with
 // https://cloud.google.com/compute/docs/disks/hyperdisks#machine-type-support
 func diskType(machineType string) string {
 	series, _, _ := strings.Cut(machineType, "-")

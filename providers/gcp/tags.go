@@ -114,7 +114,7 @@ func keyOf(tags map[string]string) providers.Key {
 }
 
 // Labels at Google have small letters, digits, _ and -, at most 63, and a thing at most 64 of them:
-// https://cloud.google.com/compute/docs/labeling-resources (read 2026-11-23). So the contract's tags are labels of another name
+// https://cloud.google.com/compute/docs/labeling-resources (from memory, not compared yet). So the contract's tags are labels of another name
 // (provision.sh/owner is provision-owner), a user's tag is a label if it can be one, and the others are together, as JSON in
 // base32, in as many labels as it takes.
 const (

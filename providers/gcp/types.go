@@ -18,7 +18,7 @@ const DefaultImage = "debian-13"
 // A family is a system whose newest image Google can be asked for.
 type family struct{ project, amd64, arm64 string }
 
-// families are the images that go by name. Source, read 2026-11-23: https://cloud.google.com/compute/docs/images/os-details
+// families are the images that go by name. From memory, not compared yet with https://cloud.google.com/compute/docs/images/os-details
 func families() map[string]family {
 	return map[string]family{
 		"debian-12":    {"debian-cloud", "debian-12", "debian-12-arm64"},

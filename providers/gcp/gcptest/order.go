@@ -22,7 +22,7 @@ type reference struct {
 }
 
 // references are the fields of a thing that name others, which must be there and made: from the reference of each resource,
-// https://cloud.google.com/compute/docs/reference/rest/v1 (read 2026-11-23).
+// https://cloud.google.com/compute/docs/reference/rest/v1 (from memory, not compared yet).
 func references(t *thing) (all []reference) {
 	in := func(o object, name, field, from string) {
 		if s, ok := o[field].(string); ok {
