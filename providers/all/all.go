@@ -29,7 +29,7 @@ func Vendors() []Vendor {
 	return []Vendor{
 		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake, []string{"path"}},
 		{"local", "machines made of namespaces on this host", openLocal, []string{"folder"}},
-		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, nil},
+		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, []string{"inventory", "key"}},
 	}
 }
 

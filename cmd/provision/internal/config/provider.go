@@ -163,7 +163,7 @@ func beside(file, text string) string {
 // whether it begins with ./ or not. ok is false if there is none.
 func (p Provider) Path(name string) (path string, ok bool) {
 	path, ok = p.Attributes[name].(string)
-	if !ok || path == "" || filepath.IsAbs(path) || p.beside[name] {
+	if !ok || path == "" || filepath.IsAbs(path) || strings.HasPrefix(path, "~/") || p.beside[name] {
 		return path, ok
 	}
 	return filepath.Join(filepath.Dir(p.Range.File), path), true
