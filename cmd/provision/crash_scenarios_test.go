@@ -72,7 +72,7 @@ func crashScenarios() []scenario {
 		{name: "rules", before: [][]string{apply()}, args: apply("from=192.0.2.0/24")},
 		{name: "three control planes", before: [][]string{apply()}, args: apply("cps=3")},
 		{name: "saved plan", before: [][]string{apply("workers=1"), {"plan", "--out", "w/next.plan", "--var", "size=medium"}},
-			args: []string{"apply", "w/next.plan", "--auto-approve", "--var", "size=medium"}, saved: true},
+			args: []string{"apply", "w/next.plan", "--var", "size=medium"}, saved: true},
 		{name: "saved replacement", before: [][]string{apply("workers=3"), {"plan", "--out", "w/next.plan", "--var", "workers=3", "--replace", "workers[*]"}},
 			args: []string{"apply", "w/next.plan", "--var", "workers=3"}, saved: true},
 		{name: "state lost", before: [][]string{apply("workers=1")}, lost: true, args: apply("workers=3")},

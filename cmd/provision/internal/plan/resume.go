@@ -51,7 +51,7 @@ func (d Done) rest(s, n Change) bool {
 	switch s.Kind {
 	case Machine, Network:
 		if s.Action == Replace {
-			return n.Action == Create && d.Replaced[s.Address]
+			return n.Action == Create && d.Touched[s.Address] // what it began to remove is gone, whether that was noted or not
 		}
 	case Etcd:
 		if s.Action == Replace || s.Action == Create {
@@ -61,7 +61,7 @@ func (d Done) rest(s, n Change) bool {
 		milder := n.Action == Create || n.Action == Update || n.Action == Restart
 		switch s.Action {
 		case Replace:
-			return milder && d.Replaced[machine]
+			return milder && d.Touched[machine]
 		case Create:
 			return milder
 		case Restart:
@@ -94,12 +94,13 @@ func towards(s, n Change) bool {
 func (d Done) Left(saved, now *Plan) (done, left, toReplace []string) {
 	is := byAddress(now)
 	for _, c := range saved.Changes {
-		if _, needed := is[c.Address]; !needed {
+		n, needed := is[c.Address]
+		if !needed {
 			done = append(done, c.Address)
 			continue
 		}
 		left = append(left, c.Address)
-		if c.Kind == Machine && c.Action == Replace && !d.Replaced[c.Address] {
+		if c.Kind == Machine && c.Action == Replace && n.Action != Create && !d.Replaced[c.Address] {
 			toReplace = append(toReplace, c.Address)
 		}
 	}

@@ -40,6 +40,7 @@ func TestCompare(t *testing.T) {
 		"deleted by a stranger":           {[]Change{machine(Replace, "m-1")}, []Change{machine(Create, "")}, begun, "now it needs: create"},
 		"deleted before it was begun":     {[]Change{machine(Replace, "m-1")}, []Change{machine(Create, "")}, Done{}, "now it needs: create"},
 		"deleted by the plan":             {[]Change{machine(Replace, "m-1")}, []Change{machine(Create, "")}, gone, ""},
+		"deleted by the plan, not noted":  {[]Change{machine(Replace, "m-1")}, []Change{machine(Create, "")}, Done{Begun: true, Touched: set("machine.workers[0]")}, ""},
 		"replaced, and gone again":        {[]Change{machine(Replace, "m-1")}, []Change{machine(Create, "")}, made, "it was replaced"},
 		"update became create":            {[]Change{machine(Update, "m-1")}, []Change{machine(Create, "")}, begun, "now it needs: create"},
 		"update became delete":            {[]Change{machine(Update, "m-1")}, []Change{machine(Delete, "m-1")}, begun, "now it needs: delete"},
