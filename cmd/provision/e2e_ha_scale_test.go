@@ -146,7 +146,7 @@ func (r *haRig) boots() map[string]int {
 
 // partReplace: every machine is replaced by another one, in one apply.
 func (r *haRig) partReplace() {
-	before := r.addresses(nil)
+	before := r.hostKeys()
 	ways := r.ways()[1:] // no node stays
 	ps, page := r.probe(ways...), probes{r.serviceAnywhere(ways[1])}
 	w := r.write("replaced", ways...)
@@ -160,11 +160,35 @@ func (r *haRig) partReplace() {
 	page.seen(r.t, "every machine replaced", bound)
 	ps.end()
 	page.end()
-	r.addresses(before)
+	for name, key := range r.hostKeys() {
+		if before[name] == key {
+			r.t.Errorf("%s is the machine that it was", name)
+		}
+	}
 	last := r.probe()
 	time.Sleep(2 * time.Second)
 	last.seen(r.t, "afterwards", bound)
 	last.end()
+}
+
+// hostKeys are what tells apart machines of one name: an address may be given again.
+func (r *haRig) hostKeys() map[string]string {
+	r.t.Helper()
+	all := map[string]string{}
+	for _, n := range r.status().Nodes {
+		b, err := os.ReadFile(filepath.Join("/var/lib/provision/local", r.name, "machines", n.Name, "record.json"))
+		var record struct {
+			Keys []string `json:"host_keys"`
+		}
+		if err == nil {
+			err = json.Unmarshal(b, &record)
+		}
+		if err != nil || len(record.Keys) == 0 {
+			r.t.Fatalf("%s: host keys %q, %v", n.Name, record.Keys, err)
+		}
+		all[n.Name] = strings.Join(record.Keys, "\n")
+	}
+	return all
 }
 
 // addresses returns all machines' addresses, and fails where one is as before.
