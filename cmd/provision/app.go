@@ -18,6 +18,7 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/state"
 	"github.com/provisionhq/provision/providers"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // version is set when the program is built.
@@ -122,15 +123,16 @@ func (a *app) show(ds diag.Diagnostics) {
 	if a.flags.json && a.events {
 		r := a.renderer()
 		tell(r, ds)
-		_ = r.Close()
-		return
-	}
-	if a.flags.json {
-		if b, err := diag.JSON(ds); err == nil {
-			fmt.Fprintf(a.out, "%s\n", b)
+		if r.Close() == nil {
 			return
 		}
-	}
+	} else if a.flags.json {
+		if b, err := diag.JSON(ds); err == nil {
+			if _, err := fmt.Fprintf(a.out, "%s\n", b); err == nil {
+				return
+			}
+		}
+	} // what cannot be written for a program, a person is to read
 	fmt.Fprint(a.err, diag.Text{Width: a.columns(a.err), Colour: a.colour(a.err)}.Render(ds))
 	var ids []string
 	for _, d := range ds {
@@ -161,10 +163,34 @@ on a cloud, on bare metal over SSH, or on the machine at hand, with no internet 
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return diag.Wrap(err, diag.BadFlags, "%s.", sentence(err.Error())).Next("See what it takes:", c.CommandPath()+" --help")
 	})
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return checkFlags(c) }
 	root.AddCommand(a.initCommand(), a.validateCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.statusCommand(),
 		a.doctorCommand(), a.hostsCommand(), a.powerCommand(), a.kubeconfigCommand(), a.kubectlCommand(), a.sshCommand(), a.logsCommand(), a.destroyCommand(), a.restoreCommand(), a.stateCommand(), a.explainCommand(),
 		a.providersCommand(), a.versionCommand(), a.completionCommand())
 	return root
+}
+
+// checkFlags refuses values that say nothing: a script whose variable is empty would get the opposite of what it asks for.
+func checkFlags(c *cobra.Command) error {
+	var bad error
+	refuse := func(f *pflag.Flag, why string) {
+		if bad == nil {
+			bad = diag.New(diag.BadFlags, "The value of --%s %s. Nothing was changed.", f.Name, why).Next("See what it takes:", c.CommandPath()+" --help")
+		}
+	}
+	c.Flags().Visit(func(f *pflag.Flag) {
+		list, isList := f.Value.(pflag.SliceValue)
+		text := f.Value.String()
+		switch {
+		case isList && (len(list.GetSlice()) == 0 || slices.Contains(list.GetSlice(), "")), f.Value.Type() == "string" && text == "":
+			refuse(f, "is empty")
+		case f.Value.Type() == "duration" && strings.HasPrefix(text, "-"):
+			refuse(f, "is below zero")
+		case (f.Name == "parallelism" || f.Name == "days") && (text == "0" || strings.HasPrefix(text, "-")):
+			refuse(f, "has to be 1 at least")
+		}
+	})
+	return bad
 }
 
 // command makes a verb that works on a cluster's file, which may be left out.

@@ -176,8 +176,8 @@ func (a *app) ended(r ui.Renderer, events *stream, err error) error {
 	if a.flags.json && err != nil {
 		tell(r, a.diagnostics(err))
 	}
-	if cerr := r.Close(); err == nil {
-		err = cerr
+	if cerr := r.Close(); cerr != nil { // the stream does not tell of it
+		return errors.Join(err, cerr)
 	}
 	if a.flags.timings && !a.flags.json {
 		fmt.Fprint(a.err, "\n", ui.TimingsText(events.timings, a.narrow(a.err)))

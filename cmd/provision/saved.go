@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
@@ -198,10 +200,36 @@ func from(out, file string) (string, error) {
 	return file, nil
 }
 
+// What may be read as a cluster's file or a saved plan.
+var (
+	errNoFile = errors.New("it is no file")
+	errLarge  = fmt.Errorf("it is larger than %d MiB", largest>>20)
+)
+
+const largest = 256 << 20
+
+// regular reads a file that is one. A device may have no end, and a pipe can be read only once.
+func regular(path string) ([]byte, error) {
+	i, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case i.IsDir():
+		return nil, &fs.PathError{Op: "read", Path: path, Err: syscall.EISDIR}
+	case !i.Mode().IsRegular():
+		return nil, errNoFile
+	case i.Size() > largest:
+		return nil, errLarge
+	}
+	return os.ReadFile(path)
+}
+
 // checkOut refuses a place for a plan where none can be, before anything is looked at.
 func checkOut(out string) error {
-	have, err := os.ReadFile(out)
+	have, err := regular(out)
 	switch {
+	case errors.Is(err, errNoFile), errors.Is(err, errLarge):
+		return diag.Wrap(err, diag.BadFlags, "--out %s: there is something, and it is no plan: %s. Nothing was written.", out, err)
 	case err == nil && !plan.IsSaved(have) && len(bytes.TrimSpace(have)) > 0:
 		return diag.New(diag.BadFlags, "--out %s: there is a file, and it is no plan. Nothing was written.", out)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):

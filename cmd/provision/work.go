@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -59,7 +59,10 @@ func (a *app) work(file, verb string, takesPlan bool) (work, error) {
 		return work{}, diag.New(diag.BadFlags, "A destroy is of the whole cluster: --only and --replace are not for it. Nothing was changed.").
 			Next("To remove a part, change the file and apply it.")
 	}
-	b, err := os.ReadFile(file)
+	b, err := regular(file)
+	if errors.Is(err, errNoFile) || errors.Is(err, errLarge) {
+		return w, diag.Wrap(err, diag.PlanFile, "%s is neither a plan file nor a cluster file: %s. Nothing was changed.", file, err)
+	}
 	if err != nil { // loading it will say what is wrong
 		return w, nil
 	}
