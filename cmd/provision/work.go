@@ -131,6 +131,9 @@ func (a *app) planned(ctx context.Context, s *session, w work) (*plan.Plan, erro
 	if err != nil {
 		return nil, untouched(err)
 	}
+	if ds := s.engine.Warnings(); len(ds) > 0 {
+		a.warn(ds)
+	}
 	if len(w.only) > 0 {
 		full := p
 		var unmatched []string

@@ -15,6 +15,7 @@ import (
 // PlanDestroy lists all that the owner has at the vendor. It needs no secrets: ownership is the vendor's tags. What the
 // journal says was begun and the vendor's lists cannot show yet is waited for.
 func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
+	e.destroying, e.warnings = true, nil
 	if err := e.look(ctx, nil); err != nil {
 		return nil, err
 	}
@@ -27,13 +28,15 @@ func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
 			return nil, err
 		}
 	}
+	if err := e.gone(1, "To destroy it here would remove only its state, with its secrets, and leave what runs elsewhere to itself."); err != nil {
+		return nil, err
+	}
 	return plan.Destroy(e.Cluster.Name, e.world, e.Keep...), nil
 }
 
 // Destroy removes what the plan lists: balancers and machines at once, then volumes and the network; looks again, and
 // removes the state if nothing is left.
 func (e *Engine) Destroy(ctx context.Context, p *plan.Plan, stop <-chan struct{}) error {
-	e.destroying = true
 	b := newBuilder(e, p)
 	var first, all []string
 	for _, c := range p.Changes {

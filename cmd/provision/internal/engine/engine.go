@@ -14,6 +14,7 @@ import (
 	"github.com/provisionhq/provision/bootstrap"
 	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/cmd/provision/internal/state"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
@@ -61,6 +62,7 @@ type Engine struct {
 	want     plan.Want
 	spans    []ui.Span
 	late     *LateError
+	warnings diag.Diagnostics  // of the plan that was made last
 	outcomes map[string]string // what to show of a step that is done, by address
 	start    time.Time
 }

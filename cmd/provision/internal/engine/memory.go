@@ -27,6 +27,7 @@ type memory struct {
 	made    map[string]made            // by address: made or changed, and not removed since
 	pending map[string]time.Time       // by address: was to be made, and nobody knows what came of it
 	removed map[providers.ID]time.Time // is gone, whatever lists say
+	leaving map[string]bool            // by address: was to be removed, and nobody knows what came of it
 }
 
 type made struct {
@@ -36,7 +37,7 @@ type made struct {
 
 // remember reads the journal.
 func (e *Engine) remember() *memory {
-	m := &memory{made: map[string]made{}, pending: map[string]time.Time{}, removed: map[providers.ID]time.Time{}}
+	m := &memory{made: map[string]made{}, pending: map[string]time.Time{}, removed: map[providers.ID]time.Time{}, leaving: map[string]bool{}}
 	for _, r := range e.State.Records() {
 		var en entry
 		if r.Type == state.Note || len(r.Data) > 0 && json.Unmarshal(r.Data, &en) != nil {
@@ -47,10 +48,15 @@ func (e *Engine) remember() *memory {
 			if en.Action == plan.Create || en.Action == plan.Replace {
 				m.pending[r.Address] = r.Time
 			}
+			if en.Action == plan.Delete || en.Action == plan.Replace {
+				m.leaving[r.Address] = true
+			}
 		case state.Done:
 			delete(m.pending, r.Address)
+			delete(m.leaving, r.Address)
 			m.made[r.Address] = made{en, r.Time}
 		case state.Forgotten:
+			delete(m.leaving, r.Address)
 			delete(m.made, r.Address)
 			if en.Action != plan.Replace { // what comes in its place is still to be made
 				delete(m.pending, r.Address)

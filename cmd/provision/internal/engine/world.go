@@ -21,7 +21,11 @@ import (
 
 // Plan looks at the world and says what has to change. It changes nothing.
 func (e *Engine) Plan(ctx context.Context) (*plan.Plan, error) {
+	e.warnings = nil
 	if err := e.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.gone(2, "To apply would make a new, empty cluster in its place."); err != nil {
 		return nil, err
 	}
 	if lb, ok := e.world.APIBalancer(); ok && e.Cluster.Endpoint.Balancer {
