@@ -201,29 +201,6 @@ func (b *builder) balancerMade() []string {
 // chainBefore is what a membership change waits for, so that its node is drained no earlier.
 func (b *builder) chainBefore(address string) []string { return some(b.previous[address]) }
 
-// drainsAfter orders nodes that are replaced: one of a pool at a time. The control plane's wait for one another with their
-// members of etcd.
-func (b *builder) drainsAfter(c plan.Change, m plan.Member) []string {
-	if m.Role == templates.ControlPlane {
-		return b.chainBefore(m.EtcdAddress())
-	}
-	last := b.drained[m.PoolName()]
-	b.drained[m.PoolName()] = c.Address
-	return some(last)
-}
-
-// replacedBefore orders machines that are replaced and are no nodes: one of a pool at a time, as with nodes, which wait for one
-// another before they are drained. A machine that was never finished serves nobody, and nobody waits for it.
-func (b *builder) replacedBefore(c plan.Change) []string {
-	m, ok := b.e.member(c.Address)
-	if have, there := b.e.machine(c.Name); b.e.want.Nodes || !ok || there && have.Partial {
-		return nil
-	}
-	last := b.drained[m.PoolName()]
-	b.drained[m.PoolName()] = c.Address
-	return some(last)
-}
-
 // restartsAfter orders restarts: the control plane one machine after another, then the workers one after another, and all
 // after the nodes that leave: moving pods away needs the API.
 func (b *builder) restartsAfter(c plan.Change) []string {

@@ -29,30 +29,25 @@ const (
 // endpointStep gives every node the addresses that the control plane has in the end.
 const endpointStep = "node endpoints"
 
-// memberships adds the steps that change etcd's members: one after another, those that are replaced first, as one of them
-// may be dead, then new ones, then those that leave. It sets what nodes wait for that are to know the new members.
+// memberships adds the steps that change etcd's members, one after another. It sets what nodes wait for that are to know the
+// new members.
 func (b *builder) memberships() {
 	last := ""
 	many := len(b.p.OfKind(plan.Etcd)) > 1
-	for _, action := range []plan.Action{plan.Replace, plan.Update, plan.Create, plan.Delete} {
-		for _, c := range b.p.Changes {
-			if c.Kind != plan.Etcd || c.Action != action {
-				continue
-			}
-			if c.Action == plan.Create && b.founding {
-				b.add(c.Address, []string{apiStep}, nil)
-				continue
-			}
-			if c.Action == plan.Delete {
-				node := string(plan.Node) + c.Address[len(plan.Etcd):]
-				b.add(c.Address, append(some(last), b.has(node)...), func(ctx context.Context) error { return b.e.etcdRemove(ctx, c) })
-				last = c.Address
-				continue
-			}
-			last = b.membership(c, last)
-			if b.moved++; many && c.Action == plan.Replace {
-				last = b.spread(c, last)
-			}
+	for _, c := range b.membersInOrder() {
+		if c.Action == plan.Create && b.founding {
+			b.add(c.Address, []string{apiStep}, nil)
+			continue
+		}
+		if c.Action == plan.Delete {
+			node := string(plan.Node) + c.Address[len(plan.Etcd):]
+			b.add(c.Address, append(some(last), b.has(node)...), func(ctx context.Context) error { return b.e.etcdRemove(ctx, c) })
+			last = c.Address
+			continue
+		}
+		last = b.membership(c, last)
+		if b.moved++; many && c.Action == plan.Replace {
+			last = b.spread(c, last)
 		}
 	}
 	b.chain = some(last)
