@@ -29,6 +29,9 @@ func mainCode() int {
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, stop: stop, environ: os.Environ(), start: time.Now()}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // under nohup it stays so
+		signal.Notify(signals, syscall.SIGHUP) // the connection to the terminal is lost
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {

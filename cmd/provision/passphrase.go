@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/state"
 	"golang.org/x/term"
 )
 
@@ -35,6 +36,10 @@ func (a *app) secret(s secretSource) (string, error) {
 			return "", s.unreadable(s.file, err)
 		}
 		defer file.Close()
+		// A pipe is nobody's to read but the two at its ends.
+		if i, err := file.Stat(); err == nil && i.Mode().IsRegular() && i.Mode().Perm()&0o077 != 0 {
+			return "", &state.ExposedError{Path: s.file, Mode: i.Mode().Perm()}
+		}
 		return s.firstLine(file, s.file)
 	}
 	name := fmt.Sprintf("descriptor %d", s.fd)

@@ -117,7 +117,7 @@ func sentence(err error) string {
 	if s == "" {
 		return "The error says nothing."
 	}
-	if r, n := utf8.DecodeRuneInString(s); !strings.Contains(firstWord(s), "/") {
+	if r, n := utf8.DecodeRuneInString(s); !strings.ContainsAny(strings.TrimSuffix(firstWord(s), ":"), "/.@") {
 		s = string(unicode.ToUpper(r)) + s[n:]
 	}
 	if !strings.HasSuffix(s, ".") {

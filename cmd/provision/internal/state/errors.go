@@ -154,8 +154,9 @@ func (e *IdentityError) Advice() (string, []string) {
 // A CorruptError says that a file is damaged.
 type CorruptError struct {
 	Path   string
-	Offset int64 // of the journal: bytes before it are good
-	Err    error // of other files: what is wrong
+	Offset int64  // of the journal: bytes before it are good
+	Err    error  // of other files: what is wrong
+	Mend   string // what to do; empty: as for a journal
 }
 
 // Error says where.
@@ -174,7 +175,10 @@ func (e *CorruptError) DiagnosticID() string { return "state-corrupt" }
 
 // Advice tells what to do.
 func (e *CorruptError) Advice() (string, []string) {
-	return "Put the file back from a copy. Nothing was changed.", nil
+	if e.Mend != "" {
+		return e.Mend + " Nothing was changed.", nil
+	}
+	return "Put the file back from a copy. Without one, put it and what is beside it elsewhere and run apply: it takes the cluster over by its vendor's tags. Or destroy: that needs nothing of the state. Nothing was changed.", nil
 }
 
 // A VersionError says that a newer program wrote the state.
@@ -206,10 +210,14 @@ type ExposedError struct {
 
 // Error says what the permissions are.
 func (e *ExposedError) Error() string {
-	if e.Mode&0o077 == 0 {
-		return fmt.Sprintf("%s belongs to the user with ID %d, not to you", e.Path, e.Owner)
+	what := "the file"
+	if e.Folder {
+		what = "the folder"
 	}
-	return fmt.Sprintf("%s is open to others than you: its mode is %04o", e.Path, e.Mode)
+	if e.Mode&0o077 == 0 {
+		return fmt.Sprintf("%s %s belongs to the user with ID %d, not to you", what, e.Path, e.Owner)
+	}
+	return fmt.Sprintf("%s %s is open to others than you: its mode is %04o", what, e.Path, e.Mode)
 }
 
 // DiagnosticID is the diagnostic's name.

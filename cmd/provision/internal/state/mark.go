@@ -41,7 +41,8 @@ func readMark(dir, uid string) (m mark, err error) {
 		return mark{}, err
 	}
 	if json.Unmarshal(b, &m) != nil || m.UID != uid {
-		return mark{}, &CorruptError{Path: path, Err: errors.New("it does not say what was seen of a cluster")}
+		return mark{}, &CorruptError{Path: path, Err: errors.New("it does not say what was seen of a cluster"),
+			Mend: "It only remembers the newest state that you have seen, so that an older copy is noticed. If nobody put an older copy in its place, remove the file and run the same command again."}
 	}
 	return m, nil
 }
