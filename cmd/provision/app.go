@@ -86,7 +86,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	a.events = c.Annotations[streams] != ""
 	if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "accepts ") {
 		// Cobra has no type for these.
-		err = diag.Wrap(err, diag.BadFlags, "%s.", sentence(strings.ReplaceAll(text, "\n", " "))).Next("See what there is:", "provision --help")
+		err = diag.Wrap(err, diag.BadFlags, "%s.", sentence(strings.Replace(strings.Join(strings.Fields(text), " "), " Did you mean this? ", ". Did you mean: ", 1))).Next("See what there is:", "provision --help")
 	}
 	if errors.As(err, &exit) {
 		return int(exit)

@@ -81,7 +81,9 @@ func (a *app) unknownProvider(c *config.Cluster) error {
 		known = append(known, v.Name)
 	}
 	for _, f := range place.List() {
-		known = append(known, f.Name)
+		if !slices.Contains(known, f.Name) { // one that is built in comes first
+			known = append(known, f.Name)
+		}
 	}
 	d := config.UnknownProvider(c, known)
 	if plugins.ValidName(c.Provider.Name) && d.Advice == "" {

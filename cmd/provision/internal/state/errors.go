@@ -250,6 +250,11 @@ func (e *AccessError) Unwrap() error { return e.Err }
 // DiagnosticID is the diagnostic's name.
 func (e *AccessError) DiagnosticID() string { return "state-permission" }
 
+// Advice tells what to do.
+func (e *AccessError) Advice() (string, []string) {
+	return "Give yourself the right to read and write there, or name another place with --state-dir or in the file's state block, and run the same command again.", nil
+}
+
 // A SpaceError says that the disk, or the user's share of it, is full.
 type SpaceError struct {
 	Path string

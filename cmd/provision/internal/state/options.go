@@ -91,7 +91,7 @@ func userFolder(env, below string) (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("no folder for the state: neither %s nor HOME is set", env)
+		return "", &AccessError{Path: "the user's own folder", Err: fmt.Errorf("neither %s nor HOME is set", env)}
 	}
 	return filepath.Join(home, below), nil
 }
