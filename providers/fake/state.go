@@ -139,9 +139,18 @@ func (p put[O]) apply(s *state) {
 		delete(t.rows, p.id)
 		return
 	}
+	stoppedIsPartial(&p.row.Object, &p.row.Done)
 	t.rows[p.id] = *p.row
 	t.name(p.id, p.row.Object.GetMeta())
 	s.link(p.id, t.links(p.row.Object), true)
+}
+
+// stoppedIsPartial makes a machine that was stopped by any hand, one in the file too, what the contract says of it: Create is to
+// start it.
+func stoppedIsPartial[O any](o *O, done *int) {
+	if m, ok := any(o).(*providers.Machine); ok && m.State == providers.Stopped {
+		m.Partial, *done = true, min(*done, 1)
+	}
 }
 
 // name lets the object be found by what its tags say. What has no owner is found by its ID only.

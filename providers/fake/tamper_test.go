@@ -1,7 +1,9 @@
 package fake_test
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -86,4 +88,31 @@ func TestStrippedOutlivesCompaction(t *testing.T) {
 	if next := must[providers.Volume](t)(f.Volumes().Create(ctx, spec)); next.ID != "volume.demo.v.602" {
 		t.Errorf("the 602nd volume is %s", next.ID)
 	}
+}
+
+// TestStoppedInTheFile: a machine that a hand has stopped in the file, and nothing else, is Partial, and Create starts it.
+func TestStoppedInTheFile(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "cloud")
+	f := open(t, path, fake.Options{})
+	n := must[providers.Network](t)(f.Networks().Create(ctx, network("main")))
+	m := must[providers.Machine](t)(f.Machines().Create(ctx, machine(n.ID, "m")))
+	file := must[[]byte](t)(os.ReadFile(path))
+	if err := os.WriteFile(path, bytes.ReplaceAll(file, []byte(`"state":"running"`), []byte(`"state":"stopped"`)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f = open(t, path, fake.Options{})
+	check := func() {
+		t.Helper()
+		if got := must[providers.Machine](t)(f.Machines().Get(ctx, m.ID)); got.State != providers.Stopped || !got.Partial {
+			t.Errorf("the machine is %+v, want it stopped and Partial", got)
+		}
+		if got := must[providers.Machine](t)(f.Machines().Create(ctx, machine(n.ID, "m"))); !reflect.DeepEqual(got, m) {
+			t.Errorf("Create returned %+v, want %+v", got, m)
+		}
+	}
+	check()
+	if err := fake.Tamper(ctx, f, m.ID, func(m *providers.Machine) { m.State = providers.Stopped }); err != nil {
+		t.Fatal(err)
+	}
+	check()
 }

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
 	"github.com/provisionhq/provision/providers"
@@ -132,7 +134,19 @@ func (e *Engine) createMachine(ctx context.Context, c plan.Change) error {
 	}
 	e.hangUp(o.Name)
 	e.setMachine(o)
+	if err := e.runs(o); err != nil {
+		return err
+	}
 	return e.made(c, entry{ID: o.ID, Machine: &spec}, fmt.Sprintf("%s %s", o.Type, o.Private))
+}
+
+// runs is an error if a machine that the vendor says is made does not run.
+func (e *Engine) runs(m providers.Machine) error {
+	if m.State != providers.Stopped && !m.Partial {
+		return nil
+	}
+	return diag.New(diag.MachineDied, "Provider %s made or started the machine %s (%s), and yet says that it is %s and not whole. What was done is kept.", e.Provider.Name(), m.Name, m.ID, cmp.Or(m.State, "stopped")).
+		Next("Look at the machine at the vendor. When it runs, or is removed, run the same command again to go on:", e.again())
 }
 
 func (e *Engine) updateMachine(ctx context.Context, c plan.Change) error {
