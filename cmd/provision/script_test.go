@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
 	"github.com/provisionhq/provision/providers/metal/metaltest"
@@ -46,8 +47,8 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// stranger is somebody else's hand at the fake vendor: "stranger FILE vanish|strip|pool machine demo-workers-0",
-// "stranger FILE rules network main", "stranger FILE make volume other/pvc-1".
+// stranger is somebody else's hand at the fake vendor: "stranger FILE vanish|strip|pool|uid machine demo-workers-0",
+// "stranger FILE rules network main", "stranger FILE make volume other/pvc-1"; a machine that it makes is another cluster's.
 func stranger(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 {
 		ts.Fatalf("usage: stranger FILE DEED KIND NAME")
@@ -83,6 +84,13 @@ func stranger(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(f.Vanish(ctx, id))
 	case "strip":
 		ts.Check(f.Strip(ctx, id, providers.OwnerTag))
+	case "uid":
+		edit := func(m *providers.Meta) { m.Tags = map[string]string{plan.UIDTag: "theirs"} }
+		if kind == "network" {
+			ts.Check(fake.Tamper(ctx, f, id, func(n *providers.Network) { edit(&n.Meta) }))
+		} else {
+			ts.Check(fake.Tamper(ctx, f, id, func(m *providers.Machine) { edit(&m.Meta) }))
+		}
 	case "pool":
 		ts.Check(fake.Tamper(ctx, f, id, func(m *providers.Machine) { m.Pool = "theirs" }))
 	case "rules":
@@ -107,6 +115,12 @@ func makeObject(ts *testscript.TestScript, f *fake.Fake, kind string, owner prov
 	switch kind {
 	case "network":
 		_, err := f.Networks().Create(ctx, providers.NetworkSpec{Owner: owner, Name: name})
+		ts.Check(err)
+	case "machine":
+		tags := map[string]string{plan.UIDTag: "theirs"}
+		n, err := f.Networks().Create(ctx, providers.NetworkSpec{Owner: owner, Name: "theirs", Tags: tags})
+		ts.Check(err)
+		_, err = f.Machines().Create(ctx, providers.MachineSpec{Owner: owner, Name: name, Pool: "workers", Type: "small", Network: n.ID, Tags: tags})
 		ts.Check(err)
 	case "volume":
 		v, err := f.Volumes().Create(ctx, providers.VolumeSpec{Owner: owner, Name: name, SizeGiB: 1})

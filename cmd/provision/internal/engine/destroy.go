@@ -28,6 +28,7 @@ func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
 			return nil, err
 		}
 	}
+	e.strangers()
 	if err := e.gone(1, "To destroy it here would remove only its state, with its secrets, and leave what runs elsewhere to itself."); err != nil {
 		return nil, err
 	}
@@ -124,6 +125,9 @@ func (e *Engine) audit(ctx context.Context, remembered bool) error {
 	outcome := "0 objects left"
 	if len(p.Kept) > 0 {
 		outcome = fmt.Sprintf("0 objects left but %d kept: %s", len(p.Kept), strings.Join(p.Kept, ", "))
+	}
+	if len(e.others) > 0 {
+		outcome += "; left alone, as the UID is another cluster's: " + strings.Join(e.others, ", ")
 	}
 	e.tell(auditStep, outcome)
 	return nil

@@ -62,6 +62,8 @@ type Engine struct {
 	want     plan.Want
 	spans    []ui.Span
 	late     *LateError
+	others   []string          // what bears the cluster's name and another's UID, and was taken out of the world
+	mixed    bool              // the world has the state's UID, so what bears another in it was changed by somebody
 	warnings diag.Diagnostics  // of the plan that was made last
 	outcomes map[string]string // what to show of a step that is done, by address
 	start    time.Time

@@ -41,7 +41,11 @@ func (e *Engine) look(ctx context.Context, wanted map[string]bool) error {
 		case <-time.After(min(max(lag/20, 50*time.Millisecond), 2*time.Second)):
 		}
 	}
-	return e.findStrays(ctx, m)
+	if err := e.findStrays(ctx, m); err != nil {
+		return err
+	}
+	e.setAside(m)
+	return nil
 }
 
 // lookStep is the address of events that come before there is a plan.

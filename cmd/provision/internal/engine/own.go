@@ -84,7 +84,7 @@ func (e *Engine) nothingMade() bool {
 
 // elses says whether what a create returned is of another cluster of this name: one whose lists were late.
 func (e *Engine) elses(m providers.Meta) error {
-	if uid := m.Tags[plan.UIDTag]; uid != "" && uid != e.want.UID {
+	if uid := m.Tags[plan.UIDTag]; uid != "" && uid != e.want.UID && !e.remember().ids()[m.ID] {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.late = &LateError{UID: uid, Lag: e.Provider.Caps().Lag}
@@ -106,6 +106,9 @@ func (e *Engine) Late() *LateError {
 
 // vendorUID is the UID that the cluster's objects bear; empty if it has none.
 func (e *Engine) vendorUID() string {
+	if e.mixed {
+		return e.State.UID()
+	}
 	for _, n := range e.world.Networks {
 		if u := n.Tags[plan.UIDTag]; u != "" {
 			return u
@@ -130,7 +133,7 @@ func (e *Engine) adopt(uid string) error {
 
 // checkOwner refuses to touch a cluster of the same name that is not the one this state is about.
 func (e *Engine) checkOwner() error {
-	if !e.State.KnowsUID() && e.ReadOnly {
+	if e.mixed || !e.State.KnowsUID() && e.ReadOnly {
 		return nil
 	}
 	for _, n := range e.world.Networks {

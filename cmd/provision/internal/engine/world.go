@@ -25,6 +25,7 @@ func (e *Engine) Plan(ctx context.Context) (*plan.Plan, error) {
 	if err := e.prepare(ctx); err != nil {
 		return nil, err
 	}
+	e.strangers()
 	if err := e.gone(2, "To apply would make a new, empty cluster in its place."); err != nil {
 		return nil, err
 	}
