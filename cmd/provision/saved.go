@@ -89,10 +89,14 @@ func (a *app) fits(w work, s *session, now *plan.Plan) error {
 		return diag.New(diag.PlanFile, "%s does not say what it said when the plan %s was made, or other values of variables were given. Nothing was changed.", w.file, w.path).
 			Next("Give the same --var and --var-file as then, or make a new plan:", again)
 	}
-	if !now.Empty() && s.engine.Ended() {
+	done := s.engine.Done(w.saved.Plan)
+	if now.Empty() && done.Begun { // all of it is done, whoever has worked on what since
+		return nil
+	}
+	made, left, replace := done.Left(w.saved.Plan, now)
+	if s.engine.Ended() || done.Begun && len(left) == 0 {
 		return diag.New(diag.PlanStale, "The plan %s was executed to its end before, and since then the cluster needs something again. Nothing was changed by this command.", w.path).Next("Make a new plan and look at it:", again)
 	}
-	done := s.engine.Done(w.saved.Plan)
 	diffs := plan.Compare(w.saved.Plan, now, done)
 	if len(diffs) == 0 {
 		return nil
@@ -101,7 +105,6 @@ func (a *app) fits(w work, s *session, now *plan.Plan) error {
 		return diag.New(diag.PlanStale, "Since the plan %s was made, this has changed:\n\n- %s\n\nNothing was changed by this command.", w.path, strings.Join(diffs, "\n- ")).
 			Next("Make a new plan and look at it:", again)
 	}
-	made, left, replace := done.Left(w.saved.Plan, now)
 	return diag.New(diag.PlanStale, "The plan %s was begun before, and cannot go on exactly as it was shown. Since then this has changed:\n\n- %s\n\nDone of the plan:\n\n- %s\n\nNot done:\n\n- %s\n\nNothing was changed by this command.",
 		w.path, strings.Join(diffs, "\n- "), bullets(made), bullets(left)).
 		Next("Make a plan of what is left and look at it; give the same --var and --var-file as then:", w.planCommand(replace))
