@@ -115,6 +115,7 @@ const (
 	NoCluster       ID = "no-cluster"
 	StateLocked     ID = "state-locked"
 	StateForeign    ID = "state-foreign"
+	StateSecond     ID = "state-second"
 	ObjectForeign   ID = "object-foreign"
 	ClusterGone     ID = "cluster-gone"
 	SecretsLost     ID = "secrets-lost"
@@ -243,6 +244,7 @@ var table = []Entry{
 	{NoCluster, "Cluster does not exist", ExitFailed},
 	{StateLocked, "Another command is at work on this cluster", ExitFailed},
 	{StateForeign, "State is of another cluster", ExitFailed},
+	{StateSecond, "State was seen in another place", ExitDone},
 	{ObjectForeign, "Another cluster of the same name", ExitDone},
 	{ClusterGone, "Vendor shows nothing of the cluster", ExitRefused},
 	{SecretsLost, "Secrets of the cluster are lost", ExitFailed},

@@ -15,7 +15,8 @@ type RolledBackError struct {
 	Place, Cluster     string
 	Have, Seen         uint64 // numbers of the last writes
 	HaveTime, SeenTime time.Time
-	Removed            bool // the cluster had been destroyed
+	SeenPlace          string // where the later write was seen
+	Removed            bool   // the cluster had been destroyed
 }
 
 // Error tells both ages.
@@ -24,7 +25,10 @@ func (e *RolledBackError) Error() string {
 	if e.Removed {
 		return have + ", and this user has destroyed the cluster since: its state was put back from an old copy"
 	}
-	return fmt.Sprintf("%s, and this user has seen write %d, of %s: it was put back from an old copy", have, e.Seen, when(e.SeenTime))
+	if e.SeenPlace != "" && e.SeenPlace != e.Place {
+		return fmt.Sprintf("%s, and this user has seen write %d, of %s, in %s: that is the newer state of the same cluster, if it is still there", have, e.Seen, when(e.SeenTime), e.SeenPlace)
+	}
+	return fmt.Sprintf("%s, and this user has seen write %d, of %s, there: it was put back from an old copy", have, e.Seen, when(e.SeenTime))
 }
 
 func when(t time.Time) string {
@@ -39,6 +43,9 @@ func (e *RolledBackError) DiagnosticID() string { return "state-rolled-back" }
 
 // Advice tells what to do.
 func (e *RolledBackError) Advice() (string, []string) {
+	if e.SeenPlace != "" && e.SeenPlace != e.Place && !e.Removed {
+		return "Go on with the newer state, in the place that is named, with --state-dir, --state or the state block. If this is the one to go on with, say so; objects that it does not know are found by their tags:", []string{"provision state accept"}
+	}
 	return "Put the newer state back if there still is one. If this is the one to go on with, say so; objects that it does not know are found by their tags:", []string{"provision state accept"}
 }
 

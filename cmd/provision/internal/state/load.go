@@ -53,6 +53,9 @@ func (s *State) begin(ctx context.Context, i image, was header, risky bool) erro
 			return &MovedError{Place: s.place.String(), Cluster: was.Cluster, Moved: *was.Moved}
 		}
 	}
+	if !s.o.moving && !s.o.Accept {
+		s.lookElsewhere()
+	}
 	if s.o.ReadOnly {
 		return nil
 	}
@@ -117,7 +120,7 @@ func (s *State) accept(i image, p *parsed) error {
 		}
 		return nil
 	}
-	return &RolledBackError{Place: s.place.String(), Cluster: p.header.Cluster, Have: p.serial, HaveTime: p.time, Seen: seen.Serial, SeenTime: seen.Time, Removed: seen.Removed}
+	return &RolledBackError{Place: s.place.String(), Cluster: p.header.Cluster, Have: p.serial, HaveTime: p.time, Seen: seen.Serial, SeenTime: seen.Time, SeenPlace: seen.Place, Removed: seen.Removed}
 }
 
 // hasLostEnd tells a journal that is missing writes that were seen, because its end was lost, from an older copy.

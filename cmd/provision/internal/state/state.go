@@ -40,6 +40,7 @@ type State struct {
 	torn    *TornError   // the journal has lost its end, which was seen
 	unread  *UnreadError // it could not be read, and is not needed
 	moved   *Moved       // it was moved away
+	second  *SecondError // there is none here, and one was seen elsewhere
 	secrets map[string][]byte
 	phrase  string // the passphrase, once it was asked for
 	closed  bool

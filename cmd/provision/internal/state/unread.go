@@ -52,6 +52,9 @@ func (s *State) Notices() []error {
 	if s.torn != nil {
 		all = append(all, s.torn)
 	}
+	if s.second != nil {
+		all = append(all, s.second)
+	}
 	if err := s.compare(); err != nil {
 		all = append(all, err)
 	}
