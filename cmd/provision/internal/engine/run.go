@@ -27,24 +27,24 @@ func (e *Engine) run(ctx context.Context, g *graph.Graph, stop <-chan struct{}) 
 	offset := time.Since(e.start)
 	until, lost, release := e.until(stop)
 	defer release()
-	res, err := g.Run(ctx, graph.Options{Width: e.Width, Stop: until, Observe: e.observe})
+	res, err := g.Run(ctx, graph.Options{Width: e.Width, Stop: until, Barred: lost, Observe: e.observe})
 	if err != nil {
 		return err
 	}
 	var ds diag.Diagnostics
-	if lost() {
-		ds = append(ds, diag.New(diag.StateFenced, "This command lost its lease on the cluster's state: it was stopped, or could not reach the state, for longer than the lease lasts, and somebody else may be at work now. No new step was started; nothing that this command wrote since counts.").
-			Next("See who works on the cluster, and run the same command again:", "provision state show "+e.Cluster.File, e.again()))
+	fenced := lost()
+	if fenced {
+		ds = append(ds, e.fenced(res))
 	}
 	for _, s := range res.Of(graph.Failed) {
 		ds = append(ds, e.explain(s.Address, e.stopped(ctx, s))...)
 	}
-	if res.Stopped && res.Count(graph.NotStarted)+res.Count(graph.Interrupted) > 0 {
+	if !fenced && res.Stopped && res.Count(graph.NotStarted)+res.Count(graph.Interrupted) > 0 {
 		ds = append(ds, e.interrupted(res))
 	}
 	e.Events(ui.Event{Type: ui.Summary, Text: summary(res), Took: time.Since(e.start), Timings: e.timings(res, offset), Counts: ui.Counts{
-		Done: res.Count(graph.Done), Failed: res.Count(graph.Failed), Blocked: res.Count(graph.Blocked),
-		NotStarted: res.Count(graph.NotStarted) + res.Count(graph.Interrupted),
+		Done: res.Count(graph.Done), Failed: res.Count(graph.Failed) + res.Count(graph.Interrupted), Blocked: res.Count(graph.Blocked),
+		NotStarted: res.Count(graph.NotStarted),
 	}})
 	return together(ds).Err()
 }
@@ -70,6 +70,27 @@ func (e *Engine) until(stop <-chan struct{}) (until <-chan struct{}, lost func()
 		}
 	}
 	return ch, lost, func() { close(done) }
+}
+
+// fenced says that the lease was lost, and what was not begun then.
+func (e *Engine) fenced(res graph.Result) diag.Diagnostic {
+	text := "This command lost its lease on the cluster's state: it was stopped, or could not reach the state, for longer than the lease lasts, and somebody else may be at work now. No new step was started; nothing that this command wrote since counts."
+	if cut := addresses(res, graph.Interrupted); len(cut) > 0 {
+		text += "\n\nCut off while it ran:\n\n" + list(cut)
+	}
+	if left := addresses(res, graph.NotStarted, graph.Blocked); len(left) > 0 {
+		text += "\n\nNot begun:\n\n" + list(left)
+	}
+	return diag.New(diag.StateFenced, "%s", text).
+		Next("See who works on the cluster, and run the same command again:", "provision state show "+e.Cluster.File, e.again())
+}
+
+// addresses are those of the steps in any of the states.
+func addresses(res graph.Result, states ...graph.State) (as []string) {
+	for _, s := range res.Of(states...) {
+		as = append(as, s.Address)
+	}
+	return as
 }
 
 // stopped looks whether the machine of a step that lost its connection still runs, and says so if it does not.
@@ -115,13 +136,7 @@ func (e *Engine) observe(ev graph.Event) {
 
 // interrupted says what was left when the person asked to stop, once or twice.
 func (e *Engine) interrupted(res graph.Result) diag.Diagnostic {
-	addresses := func(states ...graph.State) (as []string) {
-		for _, s := range res.Of(states...) {
-			as = append(as, s.Address)
-		}
-		return as
-	}
-	return Interrupted(res.Count(graph.Done), addresses(graph.Interrupted), addresses(graph.NotStarted, graph.Blocked), e.again())
+	return Interrupted(res.Count(graph.Done), addresses(res, graph.Interrupted), addresses(res, graph.NotStarted, graph.Blocked), e.again())
 }
 
 // Interrupted says what was left when a person asked to stop: how many steps were done, which were cut off because the person
@@ -158,8 +173,12 @@ func summary(res graph.Result) string {
 	if res.Count(graph.Done) == len(res.Steps) {
 		return fmt.Sprintf("Done: %s in %v.", diag.Count(len(res.Steps), "step"), took)
 	}
-	return fmt.Sprintf("Stopped after %v: %s done, %d failed, %d not tried.", took, diag.Count(res.Count(graph.Done), "step"), res.Count(graph.Failed),
-		res.Count(graph.Blocked)+res.Count(graph.NotStarted)+res.Count(graph.Interrupted))
+	cut := ""
+	if n := res.Count(graph.Interrupted); n > 0 {
+		cut = fmt.Sprintf("%d cut off, ", n)
+	}
+	return fmt.Sprintf("Stopped after %v: %s done, %d failed, %s%d not tried.", took, diag.Count(res.Count(graph.Done), "step"), res.Count(graph.Failed), cut,
+		res.Count(graph.Blocked)+res.Count(graph.NotStarted))
 }
 
 // timings are where the time went: the phases inside steps, and the steps that have none.

@@ -24,7 +24,7 @@ const (
 type Result struct {
 	Steps   []StepResult // every step of the graph, in depth-first order
 	Elapsed time.Duration
-	Stopped bool // Stop or the context ended it early
+	Stopped bool // Stop, Barred or the context ended it early
 }
 
 // A StepResult is what became of one step. Times are since the run began.

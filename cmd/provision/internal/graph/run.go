@@ -11,6 +11,7 @@ import (
 type Options struct {
 	Width   int             // steps at once; 0 or less means as many as are ready
 	Stop    <-chan struct{} // when it closes or sends, no new step starts; those that run go on to their end. May be nil
+	Barred  func() bool     // asked before each step; once it says yes, none starts, as after Stop. May be nil
 	Observe func(Event)     // told of every change of a step, in order, one call at a time. May be nil
 }
 
@@ -79,6 +80,10 @@ func (r *run) loop(ctx context.Context) {
 			case <-cancel:
 				r.stopped = true
 			default:
+				if r.Barred != nil && r.Barred() {
+					r.stopped = true
+					break
+				}
 				r.begin(ctx, heap.Pop(&r.ready).(int))
 			}
 		}

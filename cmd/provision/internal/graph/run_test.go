@@ -324,3 +324,22 @@ func BenchmarkAddAndRun(b *testing.B) {
 		})
 	}
 }
+
+// TestBarred: once it is said that no step may start, none does, however soon after.
+func TestBarred(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		barred, began := false, 0
+		g := &Graph{}
+		for _, a := range []string{"a", "b", "c"} {
+			add(t, g, Step{Address: a, Run: func(context.Context) error { barred = true; return nil }})
+		}
+		r := mustRun(t, t.Context(), g, Options{Width: 1, Barred: func() bool { return barred }, Observe: func(e Event) {
+			if e.State == Running {
+				began++
+			}
+		}})
+		if got, want := states(r), "a done, b not started, c not started"; got != want || began != 1 || !r.Stopped {
+			t.Errorf("got %s, %d began, stopped %v; want %s", got, began, r.Stopped, want)
+		}
+	})
+}

@@ -60,9 +60,9 @@ type Event struct {
 // Counts is how many steps ended how.
 type Counts struct {
 	Done       int `json:"done"`
-	Failed     int `json:"failed"`
+	Failed     int `json:"failed"` // or cut off
 	Blocked    int `json:"blocked"`
-	NotStarted int `json:"notStarted"` // or interrupted
+	NotStarted int `json:"notStarted"`
 }
 
 // A PlanLine is one change of a plan, ready to be shown.
