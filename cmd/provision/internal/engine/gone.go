@@ -44,9 +44,16 @@ func (e *Engine) gone(least int, what string) error {
 	if n := len(all) - shown; n > 0 {
 		list += fmt.Sprintf("\n- and %d more", n)
 	}
+	on := e.again()
+	if e.Saved != "" { // that is executed as it is
+		on = "provision plan " + e.Cluster.File
+		if e.destroying {
+			on = "provision plan --destroy " + e.Cluster.File
+		}
+	}
 	d := diag.New(diag.ClusterGone, "The state in %s knows %d objects of the cluster %q, and %s shows none of them:\n\n%s\n\n%s Nothing was changed.",
 		e.State.Place(), len(all), e.Cluster.Name, e.Provider.Name(), list, what).
-		Next("See whether the account, the region and the path are those that the cluster was made with. If it is gone for good, say so:", e.again()+" --accept "+DataLoss)
+		Next("See whether the account, the region and the path are those that the cluster was made with. If it is gone for good, say so:", on+" --accept "+DataLoss)
 	if !e.ReadOnly {
 		return d
 	}
