@@ -56,6 +56,7 @@ func (e *Engine) until(stop <-chan struct{}) (until <-chan struct{}, lost func()
 		select {
 		case <-stop:
 			close(ch)
+			e.Events(ui.Event{Type: ui.Log, Text: "Stopping: steps that run are let finish, and no new one is begun. Interrupt once more to cut them off."})
 		case <-e.State.Lost():
 			close(ch)
 		case <-done:
