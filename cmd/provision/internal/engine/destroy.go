@@ -55,9 +55,36 @@ func (e *Engine) Destroy(ctx context.Context, p *plan.Plan, stop <-chan struct{}
 		return b.err
 	}
 	if err := e.run(ctx, &b.g, stop); err != nil {
-		return err
+		select {
+		case <-stop: // it said what was not begun
+			return err
+		default:
+			return e.rest(ctx, err)
+		}
 	}
 	return e.State.Remove()
+}
+
+// rest adds to the errors of a destroy what it left.
+func (e *Engine) rest(ctx context.Context, err error) error {
+	if ctx.Err() != nil || e.look(ctx, nil) != nil { // what is wrong with the vendor was said before
+		return err
+	}
+	left := e.left()
+	if len(left) == 0 {
+		return err
+	}
+	d := diag.New(diag.DestroyLeft, "The vendor still lists:\n\n%s\n\nWhy is said above. The state is kept.", strings.Join(left, "\n")).
+		Next("Take away what is in the way, and run the same command again:", e.again())
+	return append(diag.AsDiagnostics(err), d)
+}
+
+// left lists what the owner has and is not to be kept.
+func (e *Engine) left() (left []string) {
+	for _, c := range plan.Destroy(e.Cluster.Name, e.world, e.Keep...).Changes {
+		left = append(left, fmt.Sprintf("- %s (%s, ID %s)", c.Address, c.Name, c.ID))
+	}
+	return left
 }
 
 // auditStep looks at the end whether anything is left.
@@ -113,17 +140,12 @@ func (e *Engine) audit(ctx context.Context, remembered bool) error {
 	if err := e.look(ctx, nil); err != nil {
 		return err
 	}
-	p := plan.Destroy(e.Cluster.Name, e.world, e.Keep...)
-	var left []string
-	for _, c := range p.Changes {
-		left = append(left, fmt.Sprintf("- %s (%s)", c.Address, c.Name))
-	}
-	if len(left) > 0 {
+	if left := e.left(); len(left) > 0 {
 		return diag.New(diag.DestroyLeft, "After everything in the plan was removed, the vendor still lists:\n\n%s", strings.Join(left, "\n")).
 			Next("Somebody else may be making objects for this cluster. Run the same command again:", "provision destroy "+e.Cluster.File)
 	}
 	outcome := "0 objects left"
-	if len(p.Kept) > 0 {
+	if p := plan.Destroy(e.Cluster.Name, e.world, e.Keep...); len(p.Kept) > 0 {
 		outcome = fmt.Sprintf("0 objects left but %d kept: %s", len(p.Kept), strings.Join(p.Kept, ", "))
 	}
 	if len(e.others) > 0 {
