@@ -79,3 +79,12 @@ func ThroughJSON(attributes map[string]any) (map[string]any, error) {
 	back, _ := plain(o.Attributes).(map[string]any)
 	return back, err
 }
+
+// LastLines returns what a plug-in's log would show of these writes with an error.
+func LastLines(secrets []string, writes ...string) []string {
+	t := newTail(nil, secrets)
+	for _, w := range writes {
+		_, _ = t.Write([]byte(w))
+	}
+	return t.lines()
+}

@@ -57,11 +57,15 @@ func (t *tail) Write(data []byte) (int, error) {
 	}
 }
 
-// lines returns the last lines.
+// lines returns the last lines, and what was begun of another.
 func (t *tail) lines() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.last)
+	last := slices.Clone(t.last)
+	if part := t.clean(string(t.part)); strings.TrimSpace(part) != "" {
+		last = append(last, part)
+	}
+	return last
 }
 
 // clean returns the text without secrets and without what moves a terminal's cursor.
