@@ -205,3 +205,23 @@ func TestStatus(t *testing.T) {
 		t.Error("another schema was accepted")
 	}
 }
+
+// TestEviction: a kubelet takes none of its default thresholds once one is named, and a share of a large disk is too much.
+func TestEviction(t *testing.T) {
+	b, err := RenderKubelet(Kubelet{CAFile: "/ca.crt", DNS: netip.MustParseAddr("10.96.0.10"), Domain: "cluster.local", ResolvConf: "/etc/resolv.conf", Socket: "/run/containerd.sock"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Hard map[string]string `yaml:"evictionHard"`
+	}
+	if err := yaml.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, signal := range []string{"memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree"} {
+		threshold := got.Hard[signal]
+		if threshold == "" || strings.HasSuffix(signal, "fs.available") && strings.HasSuffix(threshold, "%") {
+			t.Errorf("%s is %q, want a threshold, and of a disk no share", signal, threshold)
+		}
+	}
+}
