@@ -73,14 +73,7 @@ func (e *LateError) Advice() (string, []string) {
 }
 
 // nothingMade says whether no object is known that was made with this state.
-func (e *Engine) nothingMade() bool {
-	for _, m := range e.remember().made {
-		if m.ID != "" {
-			return false
-		}
-	}
-	return true
-}
+func (e *Engine) nothingMade() bool { return len(e.remember().ids()) == 0 }
 
 // elses says whether what a create returned is of another cluster of this name: one whose lists were late.
 func (e *Engine) elses(m providers.Meta) error {
