@@ -15,6 +15,7 @@ const (
 	BalancerNoun Noun = "balancer"
 	VolumeNoun   Noun = "volume"
 	SnapshotNoun Noun = "snapshot"
+	AccountNoun  Noun = "account" // of the one who asks: no object, and only checked
 )
 
 // Nouns returns every Noun, each after those that its objects can refer to.
@@ -25,7 +26,7 @@ func Nouns() []Noun {
 // A Verb is what can be done with a kind of object.
 type Verb string
 
-// The verbs. The first five are of every kind.
+// The verbs. The first five are of every kind of object.
 const (
 	CreateVerb Verb = "create"
 	GetVerb    Verb = "get"
@@ -36,6 +37,7 @@ const (
 	AttachVerb Verb = "attach"
 	DetachVerb Verb = "detach"
 	ResizeVerb Verb = "resize"
+	CheckVerb  Verb = "check"
 )
 
 // Verbs returns what can be done with objects of the kind; nil for a kind that there is not.
@@ -46,6 +48,8 @@ func (n Noun) Verbs() []Verb {
 		return all
 	case MachineNoun:
 		return append(all, TypesVerb)
+	case AccountNoun:
+		return []Verb{CheckVerb}
 	case VolumeNoun:
 		return append(all, AttachVerb, DetachVerb, ResizeVerb)
 	}
@@ -53,7 +57,7 @@ func (n Noun) Verbs() []Verb {
 }
 
 // Reads says whether the verb changes nothing.
-func (v Verb) Reads() bool { return v == GetVerb || v == ListVerb || v == TypesVerb }
+func (v Verb) Reads() bool { return v == GetVerb || v == ListVerb || v == TypesVerb || v == CheckVerb }
 
 // A Call is one call of a provider as wrappers and traces see it.
 type Call struct {

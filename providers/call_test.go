@@ -59,9 +59,13 @@ func TestCallString(t *testing.T) {
 // nothing is a provider that has no kind at all: what is not there returns Unsupported.
 type nothing struct{ providers.Provider }
 
-func (nothing) Name() string                           { return "nothing" }
-func (nothing) Networks() providers.Networks           { return none[providers.NetworkSpec, providers.Network]{} }
-func (nothing) Machines() providers.Machines           { return noMachines{} }
+func (nothing) Name() string                 { return "nothing" }
+func (nothing) Networks() providers.Networks { return none[providers.NetworkSpec, providers.Network]{} }
+func (nothing) Machines() providers.Machines { return noMachines{} }
+
+// Account returns NoAccount.
+func (nothing) Account() providers.Account { return providers.NoAccount{} }
+
 func (nothing) LoadBalancers() providers.LoadBalancers { return providers.NoLoadBalancers{} }
 func (nothing) Volumes() providers.Volumes             { return providers.NoVolumes{} }
 

@@ -33,6 +33,7 @@ type Provider interface {
 	Networks() Networks
 	LoadBalancers() LoadBalancers
 	Volumes() Volumes
+	Account() Account
 }
 
 // Objects is one kind of thing that a vendor can make. All methods are safe for concurrent use, obey the context, and
@@ -116,6 +117,9 @@ type Caps struct {
 	Local         bool     `json:"local,omitempty"`          // its machines are on the host that runs the command, and so is what is known of them
 	Renumber      bool     `json:"renumber,omitempty"`       // Update changes a network's range, and addresses to be of it: see Networks
 	Simulated     bool     `json:"simulated,omitempty"`      // its machines exist on paper only: nothing answers SSH, so none becomes a node
+
+	// Prices are what things cost there; nil: not known, or nothing.
+	Prices *Prices `json:"prices,omitempty"`
 
 	// Lag is how long Get and List may miss what was made, changed or deleted: an absence means nothing before so much
 	// time has passed since the object was made. Zero if a call sees all that calls before it did. Lag is never a reason

@@ -34,6 +34,8 @@ func (w wrapped) Volumes() Volumes {
 	return wrappedVolumes{wrappedObjects[VolumeSpec, Volume]{v, VolumeNoun, w.around}, v}
 }
 
+func (w wrapped) Account() Account { return wrappedAccount{w.Provider.Account(), w.around} }
+
 // through makes one call that returns a value.
 func through[R any](ctx context.Context, around Around, c *Call, do func(context.Context) (R, error)) (r R, err error) {
 	err = around(ctx, c, func(ctx context.Context) (err error) {
@@ -120,4 +122,14 @@ func (w wrappedVolumes) Resize(ctx context.Context, volume ID, sizeGiB int) (Vol
 
 func (w wrappedVolumes) Snapshots() Objects[SnapshotSpec, Snapshot] {
 	return wrappedObjects[SnapshotSpec, Snapshot]{w.next.Snapshots(), SnapshotNoun, w.around}
+}
+
+type wrappedAccount struct {
+	next   Account
+	around Around
+}
+
+func (w wrappedAccount) Check(ctx context.Context, n Need) (Report, error) {
+	c := &Call{Noun: AccountNoun, Verb: CheckVerb, Owner: n.Owner}
+	return through(ctx, w.around, c, func(ctx context.Context) (Report, error) { return w.next.Check(ctx, n) })
 }

@@ -54,6 +54,9 @@ func (r *Rack) Networks() providers.Networks { return networks(r) }
 // Machines returns the machines.
 func (r *Rack) Machines() providers.Machines { return machines{machineObjects(r)} }
 
+// Account returns NoAccount.
+func (*Rack) Account() providers.Account { return providers.NoAccount{} }
+
 // LoadBalancers returns none: a rack has no balancers, and Caps says so.
 func (*Rack) LoadBalancers() providers.LoadBalancers { return providers.NoLoadBalancers{} }
 

@@ -192,6 +192,9 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 // Networks returns the VPCs.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
 
+// Account returns NoAccount.
+func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+
 // LoadBalancers returns the Network Load Balancers.
 func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p} }
 

@@ -265,6 +265,9 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 // Networks returns the resource groups with virtual networks.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
 
+// Account returns NoAccount.
+func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+
 // LoadBalancers returns the Standard load balancers.
 func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p} }
 

@@ -183,6 +183,9 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 // Networks returns the VPC networks.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
 
+// Account returns NoAccount.
+func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+
 // LoadBalancers returns the passthrough Network Load Balancers.
 func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p} }
 

@@ -94,5 +94,8 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 // Networks returns the networks of this host.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
 
+// Account returns NoAccount.
+func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+
 // LoadBalancers returns the balancers of this host.
 func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p} }

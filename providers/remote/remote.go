@@ -127,6 +127,9 @@ func (p *Provider) Machines() providers.Machines {
 	return machines{objects[providers.MachineSpec, providers.Machine]{p, providers.MachineNoun, checkMachine(p.o.Name)}}
 }
 
+// Account returns NoAccount.
+func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+
 // LoadBalancers returns the plug-in's balancers.
 func (p *Provider) LoadBalancers() providers.LoadBalancers {
 	if !p.caps.LoadBalancers {
