@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/aws"
+	"github.com/provisionhq/provision/providers/azure"
 	"github.com/provisionhq/provision/providers/fake"
+	"github.com/provisionhq/provision/providers/gcp"
 	"github.com/provisionhq/provision/providers/limit"
 	"github.com/provisionhq/provision/providers/local"
 	"github.com/provisionhq/provision/providers/retry"
@@ -27,7 +30,10 @@ type Vendor struct {
 // Vendors returns the vendors that are built in, by name.
 func Vendors() []Vendor {
 	return []Vendor{
+		{"aws", "Amazon Web Services", opener(aws.Open), nil},
+		{"azure", "Microsoft Azure", opener(azure.Open), nil},
 		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake, []string{"path"}},
+		{"gcp", "Google Cloud", opener(gcp.Open), nil},
 		{"local", "machines made of namespaces on this host", openLocal, []string{"folder"}},
 		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, []string{"inventory", "key"}},
 	}
@@ -46,6 +52,17 @@ func Open(name string, attributes map[string]any) (providers.Provider, error) {
 // Machine runs what a machine of the local provider is made of, if the arguments say that this process is a part of one.
 // A program that can make such machines calls it before anything else.
 func Machine(args []string) (ran bool, code int) { return local.Machine(args) }
+
+// opener is how a vendor of the cloud is opened.
+func opener[P providers.Provider](open func(map[string]any) (P, error)) func(map[string]any) (providers.Provider, error) {
+	return func(attributes map[string]any) (providers.Provider, error) {
+		p, err := open(attributes)
+		if err != nil {
+			return nil, err
+		}
+		return patient(p), nil
+	}
+}
 
 // openLocal knows the attribute folder: where machines are kept.
 func openLocal(attributes map[string]any) (providers.Provider, error) {
