@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/provisionhq/provision/bootstrap"
 	"github.com/provisionhq/provision/bootstrap/ssh"
@@ -37,6 +38,42 @@ func (k kube) run(ctx context.Context, args []string, stdin []byte) ([]byte, err
 			return nil, err
 		}
 	}
+}
+
+// change runs kubectl to change something, again while the API does not answer: among several API servers that have just
+// started, connections are moved from one to another.
+func (k kube) change(ctx context.Context, args []string, stdin []byte) error {
+	patient, cancel := context.WithTimeout(ctx, changePatience)
+	defer cancel()
+	for {
+		_, err := k.run(ctx, args, stdin)
+		if !passing(err) {
+			return err
+		}
+		select {
+		case <-patient.Done():
+			return err
+		case <-time.After(changePause):
+		}
+	}
+}
+
+// How long the API may be away while something is changed, and how often that is tried.
+const (
+	changePatience = time.Minute
+	changePause    = 500 * time.Millisecond
+)
+
+// passing says whether kubectl failed because the API did not answer or was not ready, and not because of what was asked.
+func passing(err error) bool {
+	var exit *ssh.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	return slices.ContainsFunc([]string{
+		"Unable to connect to the server", "The connection to the server", "connection refused", "connection reset", "unexpected EOF", ": EOF", "TLS handshake timeout",
+		"(ServiceUnavailable)", "(InternalError)", "(Timeout)", "(ServerTimeout)", "(TooManyRequests)", "etcdserver: ",
+	}, func(s string) bool { return bytes.Contains(exit.Stderr, []byte(s)) })
 }
 
 // answers asks the API server of this very machine whether it is ready.
@@ -132,29 +169,25 @@ func record(addons map[string]string) ([]byte, error) {
 
 // apply makes the objects of the manifests as they say, by server-side apply.
 func (k kube) apply(ctx context.Context, manifests []byte) error {
-	_, err := k.run(ctx, []string{"apply", "--server-side", "--force-conflicts", "--field-manager=provision", "-f", "-"}, manifests)
-	return err
+	return k.change(ctx, []string{"apply", "--server-side", "--force-conflicts", "--field-manager=provision", "-f", "-"}, manifests)
 }
 
 // drain cordons a node and moves its pods away, honouring disruption budgets until the context's deadline.
 func (k kube) drain(ctx context.Context, node string, seconds int) error {
 	// Marked, so that a node that is wanted again is known from one that a person cordoned.
-	if _, err := k.run(ctx, []string{"annotate", "node", node, plan.DrainAnnotation + "=true", "--overwrite"}, nil); err != nil {
+	if err := k.change(ctx, []string{"annotate", "node", node, plan.DrainAnnotation + "=true", "--overwrite"}, nil); err != nil {
 		return err
 	}
-	_, err := k.run(ctx, []string{"drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", fmt.Sprintf("--timeout=%ds", seconds)}, nil)
-	return err
+	return k.change(ctx, []string{"drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", fmt.Sprintf("--timeout=%ds", seconds)}, nil)
 }
 
 func (k kube) uncordon(ctx context.Context, node string) error {
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:null}},"spec":{"unschedulable":null}}`, plan.DrainAnnotation)
-	_, err := k.run(ctx, []string{"patch", "node", node, "--type=merge", "-p", patch}, nil)
-	return err
+	return k.change(ctx, []string{"patch", "node", node, "--type=merge", "-p", patch}, nil)
 }
 
 func (k kube) forget(ctx context.Context, node string) error {
-	_, err := k.run(ctx, []string{"delete", "node", node, "--ignore-not-found", "--wait=false"}, nil)
-	return err
+	return k.change(ctx, []string{"delete", "node", node, "--ignore-not-found", "--wait=false"}, nil)
 }
 
 // A patch is a merge patch of one node's labels, taints and annotations. It holds the revision that it was made from, as
@@ -186,8 +219,7 @@ func (k kube) dress(ctx context.Context, m plan.Member, have plan.KubeNode) erro
 	if err != nil {
 		return err
 	}
-	_, err = k.run(ctx, []string{"patch", "node", m.Name, "--type=merge", "--patch-file=/dev/stdin"}, b)
-	return err
+	return k.change(ctx, []string{"patch", "node", m.Name, "--type=merge", "--patch-file=/dev/stdin"}, b)
 }
 
 func dressing(m plan.Member, have plan.KubeNode) patch {

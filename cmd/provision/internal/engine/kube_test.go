@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
@@ -90,4 +92,41 @@ func TestKubeGoesOn(t *testing.T) {
 			t.Errorf("%s: got %v after %d commands, want %d", c.name, err, asks, c.asks)
 		}
 	}
+}
+
+// A flaky machine's kubectl fails with each of these words before it succeeds.
+type flaky struct {
+	ssh.Host
+	words []string
+	calls int
+}
+
+func (f *flaky) Run(_ context.Context, c ssh.Command) (ssh.Result, error) {
+	f.calls++
+	if f.calls > len(f.words) {
+		return ssh.Result{}, nil
+	}
+	return ssh.Result{}, &ssh.ExitError{Host: "demo-cp-0", Command: "kubectl", Status: 1, Stderr: []byte(f.words[f.calls-1])}
+}
+
+func TestChangeWhileTheAPIStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away := "Unable to connect to the server: unexpected EOF\n"
+		f := &flaky{words: []string{away, "Error from server (ServiceUnavailable): apiserver not ready\n", "Error from server: etcdserver: leader changed\n"}}
+		if err := (kube{host: f}).apply(t.Context(), []byte("{}")); err != nil || f.calls != 4 {
+			t.Errorf("three failures that pass: %v after %d calls, want success after 4", err, f.calls)
+		}
+		f = &flaky{words: []string{"Error from server (Invalid): Service is invalid\n"}}
+		if err := (kube{host: f}).apply(t.Context(), []byte("{}")); err == nil || f.calls != 1 {
+			t.Errorf("a refusal: %v after %d calls, want it told after 1", err, f.calls)
+		}
+		f = &flaky{words: make([]string, 1000)}
+		for i := range f.words {
+			f.words[i] = away
+		}
+		begun := time.Now()
+		if err := (kube{host: f}).forget(t.Context(), "demo-cp-0"); err == nil || time.Since(begun) > 2*changePatience {
+			t.Errorf("an API that stays away: %v after %v, want the failure told after %v", err, time.Since(begun), changePatience)
+		}
+	})
 }
