@@ -24,6 +24,7 @@ import (
 // A rig is one cluster of provider local, made by the real program in bin/, with a state of its own.
 type rig struct {
 	t       *testing.T
+	failure string // of the program, in short
 	name    string
 	file    string
 	bin     string
@@ -102,6 +103,7 @@ func (r *rig) run(limit time.Duration, args ...string) string {
 	r.t.Helper()
 	o, e, err := r.try(limit, args...)
 	if err != nil {
+		r.failure = fmt.Sprintf("provision %s: %v\n%s", strings.Join(args, " "), err, tail(e, 30))
 		r.t.Fatalf("provision %s: %v\n%s\n%s", strings.Join(args, " "), err, o, e)
 	}
 	return o + e
@@ -125,6 +127,9 @@ func (r *rig) diagnose() {
 	r.t.Logf("status:\n%s%s", o, e)
 	o, _, _ = r.try(time.Minute, "kubectl", r.file, "--", "get", "pods,nodes,events", "-A", "-o", "wide")
 	r.t.Logf("cluster:\n%s", tail(o, 60))
+	if r.failure != "" {
+		r.t.Logf("what failed, once more, as the above is long: %s", r.failure)
+	}
 }
 
 // A lockedBuffer may be read while a program writes to it.
