@@ -1,5 +1,3 @@
-//go:build gcp
-
 package gcp
 
 import (

@@ -88,11 +88,12 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 			t.Errorf("the suite could not remove what it made: %v", err)
 		}
 	})
-	failed, untried := 0, 0
+	tried, failed, untried := 0, 0, 0
 	for _, c := range Cases() {
 		if !s.has(c) {
 			continue
 		}
+		tried++
 		t.Run(c.Name, func(t *testing.T) {
 			switch err := s.try(t.Context(), c); {
 			case errors.Is(err, errUnmet):
@@ -104,6 +105,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 			}
 		})
 	}
+	t.Logf("%d cases of the contract", tried)
 	if untried > 0 && failed == 0 {
 		t.Errorf("%d cases could not be tried", untried)
 	}
