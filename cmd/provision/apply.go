@@ -155,7 +155,7 @@ func (a *app) doOnce(ctx context.Context, w work) error {
 	events.to(r)
 	a.cut.begin(r, events, w.again())
 	if a.flags.json {
-		r.Event(ui.Event{Type: ui.Plan, Plan: planLines(p)})
+		r.Event(planEvent(p))
 	}
 	execute := s.engine.Apply
 	if w.verb == "destroy" {
@@ -201,7 +201,7 @@ func (a *app) unchanged(p *plan.Plan) error {
 		return nil
 	}
 	r := a.renderer()
-	r.Event(ui.Event{Type: ui.Plan, Plan: planLines(p)})
+	r.Event(planEvent(p))
 	r.Event(ui.Event{Type: ui.Summary, Text: p.Summary()})
 	return r.Close()
 }

@@ -65,7 +65,7 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 	if a.flags.json {
 		err = a.printJSON(p)
 	} else {
-		_, err = fmt.Fprint(a.out, ui.PlanText(planLines(p), p.Summary(), a.style(a.out)))
+		_, err = fmt.Fprint(a.out, ui.PlanText(planLines(p), p.Summary(), a.planNotes(p), a.style(a.out)))
 	}
 	if err == nil && out != "" && !a.flags.json {
 		fmt.Fprintf(a.err, "\nSaved. To do exactly this:\n\n    %s\n", a.paste("provision apply "+word(out)))
@@ -78,7 +78,7 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 
 // showPlan shows a plan that is about to be executed.
 func (a *app) showPlan(p *plan.Plan) {
-	fmt.Fprint(a.err, ui.PlanText(planLines(p), p.Summary(), a.style(a.err)))
+	fmt.Fprint(a.err, ui.PlanText(planLines(p), p.Summary(), a.planNotes(p), a.style(a.err)))
 }
 
 // planLines gives a plan's changes the form in which they are shown.

@@ -141,6 +141,7 @@ func (a *app) planned(ctx context.Context, s *session, w work) (*plan.Plan, erro
 			return nil, a.unknownAddress(full, unmatched)
 		}
 	}
+	s.engine.Price(p)
 	if err := a.forbidden(p); err != nil || w.saved == nil {
 		return p, err
 	}

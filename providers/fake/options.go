@@ -28,6 +28,8 @@ type Options struct {
 	Lag Duration `json:"lag,omitempty"`
 	// Lacks names what the vendor does not have: "balancer", "volume", "snapshot", "udp", "spot".
 	Lacks []string `json:"lacks,omitempty"`
+	// Prices are what things cost beside machines; without them plans have no cost.
+	Prices *providers.Prices `json:"prices,omitempty"`
 }
 
 // A Fault makes calls fail. Each counts the calls that it matches, in this process.

@@ -16,7 +16,9 @@ import (
 // journal says was begun and the vendor's lists cannot show yet is waited for.
 func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
 	e.destroying, e.warnings = true, nil
-	if err := e.look(ctx, nil); err != nil {
+	priced := e.prices(ctx)
+	err := e.look(ctx, nil)
+	if <-priced; err != nil {
 		return nil, err
 	}
 	if e.want.UID = e.State.UID(); e.State.KnowsUID() {

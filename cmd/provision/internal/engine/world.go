@@ -41,16 +41,24 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := e.open(); err != nil {
 		return err
 	}
-	if err := e.checkTypes(ctx); err != nil {
-		return err
-	}
-	if err := e.look(ctx, e.wanted()); err != nil {
+	if err := e.survey(ctx); err != nil {
 		return err
 	}
 	if err := e.own(ctx); err != nil {
 		return err
 	}
 	return e.ask(ctx)
+}
+
+// survey asks the vendor what there is and what is on offer, at once.
+func (e *Engine) survey(ctx context.Context) error {
+	checked := make(chan error, 1)
+	go func() { checked <- e.checkTypes(ctx) }()
+	looked := e.look(ctx, e.wanted())
+	if err := <-checked; err != nil { // of two errors always the same one
+		return err
+	}
+	return looked
 }
 
 // ask asks all machines, and one of the control plane about the cluster, at once.
@@ -158,6 +166,7 @@ func (e *Engine) checkTypes(ctx context.Context) error {
 	if err != nil {
 		return e.vendorError("list machine types", nil, err)
 	}
+	e.world.Types, e.world.Prices = types, e.Provider.Caps().Prices
 	var known []string
 	for _, t := range types {
 		known = append(known, t.Name)

@@ -51,6 +51,7 @@ type Plan struct {
 	Changes []Change `json:"changes"`
 	LeftOut int      `json:"left_out,omitempty"` // changes that Only took out
 	Kept    []string `json:"kept,omitempty"`     // addresses of what a destroy leaves, as it was told to
+	Cost    *Cost    `json:"cost,omitempty"`     // nil if the vendor's prices are not known
 }
 
 // A Change is one thing that a plan does.

@@ -13,6 +13,9 @@ type World struct {
 	Volumes   []providers.Volume
 	Snapshots []providers.Snapshot
 
+	Types  []providers.MachineType // on offer
+	Prices *providers.Prices       // nil if they are not known
+
 	// Known is what the journal says was made and not removed since, by address. It tells what somebody else changed from
 	// what the file changed, and nothing more: without it the same is done.
 	Known map[string]Known

@@ -81,10 +81,11 @@ func TestPlanText(t *testing.T) {
 		{Replace, "machine.workers[2]", []string{"type: small → large (cannot be changed in place)"}, "environments/production/europe/cluster.hcl:118"},
 		{Delete, "machine.workers[3]", nil, ""},
 	}
+	notes := []Note{{"Cost", "123.45 USD a month, 12.00 more than now", []string{"105.00  3 machines of type small", "  9.12  60 GiB of root disks", "List prices of europe of 2026-11-01, 22 days old: https://prices.example/a/long/path/to/it"}}}
 	eachStyle(t, "plan", func(s Style) string {
-		return PlanText(plan, "Plan: 2 to create, 2 to change, 1 to replace, 1 to delete.", s)
+		return PlanText(plan, "Plan: 2 to create, 2 to change, 1 to replace, 1 to delete.", notes, s)
 	})
-	if got := PlanText(nil, "No changes.", Style{}); got != "No changes.\n" {
+	if got := PlanText(nil, "No changes.", nil, Style{}); got != "No changes.\n" {
 		t.Errorf("a plan without changes: %q", got)
 	}
 }

@@ -86,7 +86,7 @@ func (l *lines) Event(e Event) {
 	}
 	switch e.Type {
 	case Plan:
-		l.q.put([]byte(PlanText(e.Plan, clean(e.Text), l.style)))
+		l.q.put([]byte(PlanText(e.Plan, clean(e.Text), nil, l.style)))
 	case Begin:
 		for _, a := range e.Steps {
 			l.width = max(l.width, min(columns(a), 40))

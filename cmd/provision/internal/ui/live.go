@@ -73,7 +73,7 @@ func (l *live) Event(e Event) {
 	switch e.Type {
 	case Plan:
 		style, _ := l.room()
-		l.above = append(l.above, strings.TrimRight(PlanText(e.Plan, clean(e.Text), style), "\n"))
+		l.above = append(l.above, strings.TrimRight(PlanText(e.Plan, clean(e.Text), nil, style), "\n"))
 	case Log:
 		l.above = append(l.above, join(clean(e.Address), clean(e.Text), "  "))
 	case Diagnostic:
