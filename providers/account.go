@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 	"fmt"
+	"strconv"
 )
 
 // An Account is what a vendor knows of who asks: who that is, what it may do, how much it may have, and what is on offer to
@@ -36,11 +37,12 @@ type Report struct {
 
 // A Limit is how much the account may have of something, what is used of it, and what the need takes.
 type Limit struct {
-	Name string  `json:"name"` // as the vendor's console names it
-	Unit string  `json:"unit"` // "vCPU", "addresses"
+	Name string  `json:"name"`           // as the vendor's console names it
+	Unit string  `json:"unit,omitempty"` // "vCPU", "addresses"; empty if the name says it
 	Max  float64 `json:"max"`
 	Used float64 `json:"used"`
 	Need float64 `json:"need"`
+	Noun Noun    `json:"noun,omitempty"` // kind of the objects that count against it; empty: several, or none of ours
 }
 
 // Exceeded says whether the need does not fit.
@@ -79,5 +81,10 @@ func (NoAccount) Check(context.Context, Need) (Report, error) { return Report{},
 
 // String is the limit in one line, for a person.
 func (l Limit) String() string {
-	return fmt.Sprintf("%s: %g of %g %s used, %g needed", l.Name, l.Used, l.Max, l.Unit, l.Need)
+	number := func(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) } // never 1e+06
+	max := number(l.Max)
+	if l.Unit != "" {
+		max += " " + l.Unit
+	}
+	return fmt.Sprintf("%s: %s of %s used, %s needed", l.Name, number(l.Used), max, number(l.Need))
 }

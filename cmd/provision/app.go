@@ -58,6 +58,7 @@ type flags struct {
 	replace, accept    []string
 	autoApprove        bool
 	timings            bool
+	noCheck            bool
 	width              int
 }
 

@@ -30,6 +30,7 @@ func (a *app) choiceFlags(c *cobra.Command) {
 	f.StringSliceVar(&a.flags.only, "only", nil, "change only these addresses and what they need: machine.workers[2], workers[2], 'workers[*]'")
 	f.StringSliceVar(&a.flags.replace, "replace", nil, "replace these machines, whatever they are like, one of a pool after another: machine.workers[2], 'control-plane[*]'")
 	f.StringSliceVar(&a.flags.accept, "accept", nil, "accept what is lost by the plan for good: data-loss")
+	f.BoolVar(&a.flags.noCheck, "skip-preflight", false, "do not ask the vendor whether permissions and quotas are enough for what is made")
 	f.StringSliceVar(&a.flags.forbid, "forbid", nil, "refuse a plan with these actions: create, update, restart, replace, delete")
 }
 
@@ -123,7 +124,7 @@ func (a *app) await(ctx context.Context, lag time.Duration) error {
 
 func (a *app) doOnce(ctx context.Context, w work) error {
 	events := &stream{before: a.early}
-	s, err := a.open(ctx, w.file, false, w.options(events.send), w.opening)
+	s, err := a.open(ctx, w.file, false, a.options(w, events.send), w.opening)
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,20 @@ func howOld(date string, now time.Time) string {
 	return ", 1 day old"
 }
 
+// preflightNote shows what the vendor said of a plan.
+func preflightNote(f *plan.Preflight) ui.Note {
+	n := ui.Note{Title: "Preflight", Text: f.Who()}
+	for _, l := range f.Limits {
+		n.Rows = append(n.Rows, l.String())
+	}
+	return n
+}
+
 // planNotes are what a plan says beside its changes.
 func (a *app) planNotes(p *plan.Plan) (notes []ui.Note) {
+	if p.Preflight != nil {
+		notes = append(notes, preflightNote(p.Preflight))
+	}
 	if p.Cost != nil {
 		notes = append(notes, costNote(p.Cost, a.start))
 	}
@@ -62,6 +74,9 @@ func (a *app) planNotes(p *plan.Plan) (notes []ui.Note) {
 // planEvent is the plan as the first event of a run.
 func planEvent(p *plan.Plan) ui.Event {
 	e := ui.Event{Type: ui.Plan, Plan: planLines(p)}
+	if p.Preflight != nil {
+		e.Preflight = asJSON(p.Preflight)
+	}
 	if p.Cost != nil {
 		e.Cost = asJSON(p.Cost)
 	}

@@ -48,7 +48,7 @@ func (a *app) plan(ctx context.Context, file, out string, destroy, detailed bool
 			return err
 		}
 	}
-	s, err := a.open(ctx, w.file, true, w.options(a.early), w.opening)
+	s, err := a.open(ctx, w.file, true, a.options(w, a.early), w.opening)
 	if err != nil {
 		return err
 	}

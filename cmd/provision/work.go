@@ -104,8 +104,8 @@ func (w work) again() string {
 }
 
 // options are the engine's for this work.
-func (w work) options(events func(ui.Event)) engine.Options {
-	o := engine.Options{Events: events, Keep: w.keep, Replace: w.replace, Accept: w.accept}
+func (a *app) options(w work, events func(ui.Event)) engine.Options {
+	o := engine.Options{Events: events, NoCheck: a.flags.noCheck, Keep: w.keep, Replace: w.replace, Accept: w.accept}
 	if w.saved != nil {
 		o.Saved, o.Again = w.saved.ID(), w.again()
 	}
@@ -142,10 +142,19 @@ func (a *app) planned(ctx context.Context, s *session, w work) (*plan.Plan, erro
 		}
 	}
 	s.engine.Price(p)
-	if err := a.forbidden(p); err != nil || w.saved == nil {
-		return p, err
+	if err := a.forbidden(p); err != nil {
+		return nil, err
 	}
-	return p, a.fits(w, s, p)
+	if w.saved != nil {
+		if err := a.fits(w, s, p); err != nil {
+			return nil, err
+		}
+	}
+	ds, err := s.engine.Preflight(ctx, p)
+	if len(ds) > 0 {
+		a.warn(ds)
+	}
+	return p, untouched(err)
 }
 
 func (a *app) unknownAddress(p *plan.Plan, unmatched []string) error {

@@ -88,9 +88,6 @@ func (f *Fake) Machines() providers.Machines {
 	return machines{objects[providers.MachineSpec, providers.Machine]{f, machineKind(f.Caps())}}
 }
 
-// Account returns NoAccount.
-func (*Fake) Account() providers.Account { return providers.NoAccount{} }
-
 // LoadBalancers returns the balancers.
 func (f *Fake) LoadBalancers() providers.LoadBalancers {
 	if f.lacks("balancer") {

@@ -30,6 +30,8 @@ type Options struct {
 	Lacks []string `json:"lacks,omitempty"`
 	// Prices are what things cost beside machines; without them plans have no cost.
 	Prices *providers.Prices `json:"prices,omitempty"`
+	// Account is what is told of the account; without it there is none.
+	Account *Account `json:"account,omitempty"`
 }
 
 // A Fault makes calls fail. Each counts the calls that it matches, in this process.
@@ -144,7 +146,7 @@ func (f Fault) validate() error {
 
 // meaningful says whether some kind named by noun, or by any if it is empty, has the verb, or any if that is empty.
 func meaningful(noun providers.Noun, verb providers.Verb) bool {
-	return slices.ContainsFunc(providers.Nouns(), func(n providers.Noun) bool {
+	return slices.ContainsFunc(append(providers.Nouns(), providers.AccountNoun), func(n providers.Noun) bool {
 		return (noun == "" || noun == n) && (verb == "" || slices.Contains(n.Verbs(), verb))
 	})
 }

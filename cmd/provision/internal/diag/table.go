@@ -79,6 +79,12 @@ const (
 	VendorNotAnswering ID = "vendor-not-answering"
 	Unsupported        ID = "unsupported"
 	AddressRangeInUse  ID = "address-range-in-use"
+	VendorDenied       ID = "vendor-denied"
+
+	PreflightPermissions ID = "preflight-permissions"
+	PreflightQuota       ID = "preflight-quota"
+	PreflightRefused     ID = "preflight-refused"
+	PreflightUnseen      ID = "preflight-unseen"
 
 	PluginUntrusted ID = "plugin-untrusted"
 	PluginChanged   ID = "plugin-changed"
@@ -208,6 +214,11 @@ var table = []Entry{
 	{VendorNotAnswering, "Vendor not answering", ExitFailed},
 	{Unsupported, "Not supported by the vendor", ExitRefused},
 	{AddressRangeInUse, "Address range is in use", ExitRefused},
+	{VendorDenied, "Vendor does not let the command in", ExitRefused},
+	{PreflightPermissions, "Permissions are missing for this plan", ExitRefused},
+	{PreflightQuota, "Quota is too small for this plan", ExitRefused},
+	{PreflightRefused, "Vendor would refuse this plan", ExitRefused},
+	{PreflightUnseen, "Preflight could not see everything", ExitDone},
 
 	{PluginUntrusted, "Plug-in not trusted", ExitRefused},
 	{PluginChanged, "Plug-in has changed", ExitRefused},

@@ -35,6 +35,7 @@ type Options struct {
 	Saved    string         // ID of the saved plan that is executed; empty if it is none
 	Again    string         // the command that goes on, for advice; empty: the verb with the cluster's file
 	Accept   []string       // what a person accepts to lose: DataLoss
+	NoCheck  bool           // Preflight asks nothing
 	Events   func(ui.Event) // gets the event stream; safe for concurrent use
 }
 

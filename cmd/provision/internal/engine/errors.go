@@ -185,14 +185,27 @@ func (e *Engine) fromBundle(err error) (diag.Diagnostic, bool) {
 }
 
 // vendorError explains an error of a vendor that is not a step's. One that knows its diagnostic is left alone.
-func (e *Engine) vendorError(what string, at *diag.Range, err error) error {
+func (e *Engine) vendorError(what string, err error) error {
 	kind := providers.KindOf(err)
 	var coded diag.Coded
 	if kind == "" || errors.As(err, &coded) {
 		return err
 	}
-	return diag.Wrap(err, diag.KindID(string(kind)), "%s: %s.", upper(what), err).At(at, "")
+	at := e.Cluster.Provider.Range
+	d := diag.Wrap(err, diag.KindID(string(kind)), "%s: %s.", upper(what), strings.TrimRight(err.Error(), ".")).At(&at, e.provider())
+	if kind == providers.Denied {
+		d.ID = diag.VendorDenied
+		d = d.Next("See who you are for the vendor, whether the credentials still hold, and whether account and region are those that you mean. Then run the same command again:", e.again())
+	}
+	var known interface{ Advice() (string, []string) }
+	if errors.As(err, &known) {
+		d.Advice, d.Commands = known.Advice()
+	}
+	return d
 }
+
+// provider is the block that names the vendor, as diagnostics call it.
+func (e *Engine) provider() string { return fmt.Sprintf("provider %q", e.Cluster.Provider.Name) }
 
 // upper begins a sentence, unless it begins with a name.
 func upper(s string) string {

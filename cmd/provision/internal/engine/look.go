@@ -70,7 +70,7 @@ func (e *Engine) list(ctx context.Context) error {
 		g.Go(func() error { return listInto(ctx, e, e.Provider.Volumes().Snapshots(), &w.Snapshots) })
 	}
 	if err := g.Wait(); err != nil {
-		return e.vendorError("list "+e.Cluster.Name, nil, err)
+		return e.vendorError("list "+e.Cluster.Name, err)
 	}
 	e.index()
 	return nil
@@ -101,7 +101,7 @@ func (e *Engine) findStrays(ctx context.Context, m *memory) error {
 		g.Go(func() error { return e.findStray(gctx, address, m.made[address].entry) })
 	}
 	if err := g.Wait(); err != nil {
-		return e.vendorError("look for what was made before", nil, err)
+		return e.vendorError("look for what was made before", err)
 	}
 	e.index()
 	return nil

@@ -164,7 +164,7 @@ func (e *Engine) askKube(ctx context.Context) error {
 func (e *Engine) checkTypes(ctx context.Context) error {
 	types, err := e.Provider.Machines().Types(ctx)
 	if err != nil {
-		return e.vendorError("list machine types", nil, err)
+		return e.vendorError("list machine types", err)
 	}
 	e.world.Types, e.world.Prices = types, e.Provider.Caps().Prices
 	var known []string

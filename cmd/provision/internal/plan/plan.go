@@ -52,6 +52,9 @@ type Plan struct {
 	LeftOut int      `json:"left_out,omitempty"` // changes that Only took out
 	Kept    []string `json:"kept,omitempty"`     // addresses of what a destroy leaves, as it was told to
 	Cost    *Cost    `json:"cost,omitempty"`     // nil if the vendor's prices are not known
+
+	// Preflight is what the vendor said of the plan; nil if it was not asked, or has nothing to say.
+	Preflight *Preflight `json:"preflight,omitempty"`
 }
 
 // A Change is one thing that a plan does.

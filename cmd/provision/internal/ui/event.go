@@ -17,7 +17,7 @@ type Type string
 
 // The types of events, with the fields that each uses beside Type and Time.
 const (
-	Plan       Type = "plan"          // Plan: what will change; Cost
+	Plan       Type = "plan"          // Plan: what will change; Cost, Preflight
 	Begin      Type = "begin"         // Steps: the addresses of all steps that will run, so that progress can be counted
 	Started    Type = "step-started"  // Address, Text: what it does
 	Progress   Type = "step-progress" // Address, Text: what it does or waits for now; Done and Total in bytes for a transfer
@@ -39,7 +39,8 @@ const (
 // schema, type, time (RFC 3339, UTC) and at (seconds since the command began) are always there, the others when they say
 // something: address, text, cause, done and total (bytes), took (seconds), steps (addresses), plan (objects with symbol,
 // address, details, cause), counts (done, failed, blocked, notStarted), timings (objects with address, phase, start and
-// took in seconds, critical), detail (the diagnostic as package diag writes it), cost (of the plan, as package plan writes it). A transfer's progress is written at most
+// took in seconds, critical), detail (the diagnostic as package diag writes it), cost and preflight
+// (of the plan, as package plan writes them). A transfer's progress is written at most
 // twice a second for each step; everything else is written as it comes, in order, and the last line is a summary.
 type Event struct {
 	Type    Type
@@ -56,6 +57,8 @@ type Event struct {
 	Timings []Span
 	Detail  json.RawMessage
 	Cost    json.RawMessage
+
+	Preflight json.RawMessage
 }
 
 // Counts is how many steps ended how.

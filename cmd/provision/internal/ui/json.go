@@ -84,6 +84,8 @@ type wire struct {
 	Timings []wireSpan      `json:"timings,omitempty"`
 	Detail  json.RawMessage `json:"detail,omitempty"`
 	Cost    json.RawMessage `json:"cost,omitempty"`
+
+	Preflight json.RawMessage `json:"preflight,omitempty"`
 }
 
 type wireSpan struct {
@@ -97,7 +99,7 @@ type wireSpan struct {
 func eventJSON(e Event, start time.Time) wire {
 	w := wire{
 		Schema: Schema, Type: e.Type, Time: e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), At: millis(e.Time.Sub(start)),
-		Address: e.Address, Text: e.Text, Cause: e.Cause, Total: e.Total, Steps: e.Steps, Plan: e.Plan, Detail: e.Detail, Cost: e.Cost,
+		Address: e.Address, Text: e.Text, Cause: e.Cause, Total: e.Total, Steps: e.Steps, Plan: e.Plan, Detail: e.Detail, Cost: e.Cost, Preflight: e.Preflight,
 	}
 	if e.Total > 0 {
 		w.Done = &e.Done

@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/providers"
+)
+
+// Preflight asks the vendor, if the plan makes objects there, whether the account may and can have them, and notes in the plan
+// what it said. What would be refused is the error, all of it at once; nothing is touched then. What could not be looked at is
+// among the warnings.
+func (e *Engine) Preflight(ctx context.Context, p *plan.Plan) (warnings diag.Diagnostics, err error) {
+	need := p.Need(e.Cluster, e.want.UID, e.world, true)
+	if e.NoCheck || empty(need) {
+		return nil, nil
+	}
+	r, err := e.check(ctx, need, p.Need(e.Cluster, e.want.UID, e.world, false))
+	if err != nil {
+		return nil, err
+	}
+	f := newFindings(e, r, need)
+	if ds := f.refused(); ds.HasErrors() {
+		return f.unseen(), ds
+	}
+	if r.Identity != "" || r.Place != "" || len(r.Limits)+len(r.Unseen) > 0 {
+		p.Preflight = &plan.Preflight{Identity: r.Identity, Place: r.Place, Limits: r.Limits, Unseen: r.Unseen}
+	}
+	return f.unseen(), nil
+}
+
+func empty(n providers.Need) bool {
+	return len(n.Networks)+len(n.Machines)+len(n.LoadBalancers)+len(n.Volumes) == 0
+}
+
+// check asks the vendor about all that is needed. Its limits are those for what is made besides: where a machine is replaced, the
+// old one gives back first what the new one takes.
+func (e *Engine) check(ctx context.Context, need, besides providers.Need) (r providers.Report, err error) {
+	ctx, cancel := context.WithTimeout(e.observed(ctx, lookStep), listTimeout)
+	defer cancel()
+	var counted providers.Report
+	replaces := len(need.Machines) > len(besides.Machines)
+	g, ctx := errgroup.WithContext(ctx)
+	ask := func(n providers.Need, to *providers.Report) {
+		g.Go(func() (err error) { *to, err = e.Provider.Account().Check(ctx, n); return err })
+	}
+	if ask(need, &r); replaces && !empty(besides) {
+		ask(besides, &counted)
+	}
+	if err := g.Wait(); err != nil {
+		return r, e.vendorError("look at the account", err)
+	}
+	if replaces {
+		r.Limits = counted.Limits
+	}
+	return r, nil
+}
