@@ -1,5 +1,3 @@
-//go:build azure
-
 package azure
 
 import (
@@ -112,7 +110,7 @@ func TestCutAnywhere(t *testing.T) {
 		}
 		return f
 	})
-	t.Logf("%d cuts", cuts)
+	t.Logf("%d cuts, each before or after the effect of a request", cuts)
 	if cuts < 100 {
 		t.Errorf("%d cuts are fewer than there are places", cuts)
 	}
