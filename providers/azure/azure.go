@@ -21,9 +21,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v7"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v7"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources"
@@ -37,7 +35,7 @@ type Options struct {
 	Location     string   // "westeurope"
 	Tenant       string   // empty: the credential's own
 	Cloud        string   // "public", "china" or "government"; empty is public
-	Endpoint     string   // URL in place of Azure Resource Manager's own
+	Endpoint     string   // URL in place of Azure Resource Manager's own: https, or http at a loopback address, which is sent no credentials
 	Network      string   // resource ID of a subnet to use: it is never changed or deleted; empty: a network is made
 	NAT          string   // NATNone or NATOne; empty is NATNone
 	Addresses    string   // Public or Private: whether machines have addresses on the internet; empty is Public
@@ -108,17 +106,12 @@ func New(o Options) (*Provider, error) {
 
 // connect makes the SDK's clients.
 func (p *Provider) connect() error {
-	conf := p.o.cloud()
-	cred := p.o.Credential
-	if cred == nil {
-		var err error
-		cred, err = azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
-			ClientOptions: policy.ClientOptions{Cloud: conf}, TenantID: p.o.Tenant})
-		if err != nil {
-			return err
-		}
+	cred, err := p.o.credential()
+	if err != nil {
+		return err
 	}
-	options := &arm.ClientOptions{ClientOptions: policy.ClientOptions{Cloud: conf, Transport: p.o.Transport, Retry: patient()}, DisableRPRegistration: true}
+	options := &arm.ClientOptions{DisableRPRegistration: true, ClientOptions: policy.ClientOptions{Cloud: p.o.cloud(), Transport: p.o.Transport, Retry: patient(),
+		InsecureAllowCredentialWithHTTP: atHome(p.o.Endpoint)}}
 	compute, err := armcompute.NewClientFactory(p.o.Subscription, cred, options)
 	if err != nil {
 		return err
@@ -139,21 +132,6 @@ func (p *Provider) connect() error {
 	p.roles, p.nats = network.NewApplicationSecurityGroupsClient(), network.NewNatGatewaysClient()
 	p.addresses, p.nics, p.lbs = network.NewPublicIPAddressesClient(), network.NewInterfacesClient(), network.NewLoadBalancersClient()
 	return nil
-}
-
-// cloud is where Azure is.
-func (o *Options) cloud() cloud.Configuration {
-	c := map[string]cloud.Configuration{"china": cloud.AzureChina, "government": cloud.AzureGovernment}[o.Cloud]
-	if c.Services == nil {
-		c = cloud.AzurePublic
-	}
-	if o.Endpoint == "" {
-		return c
-	}
-	arm := c.Services[cloud.ResourceManager]
-	arm.Endpoint = o.Endpoint
-	return cloud.Configuration{ActiveDirectoryAuthorityHost: c.ActiveDirectoryAuthorityHost,
-		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: arm}}
 }
 
 // patient tries again what was refused as too much, after the time that Azure says, and nothing else: a call whose outcome is
@@ -202,8 +180,8 @@ func (o *Options) complete() error {
 		return fmt.Errorf("%w: network %q is not the resource ID of a subnet", providers.Invalid, o.Network)
 	case o.Network != "" && o.NAT != NATNone:
 		return fmt.Errorf("%w: nat is for networks that are made; %s stays as it is", providers.Invalid, o.Network)
-	case o.Endpoint != "" && !strings.HasPrefix(o.Endpoint, "https://"):
-		return fmt.Errorf("%w: endpoint %q must begin with https://", providers.Invalid, o.Endpoint)
+	case o.Endpoint != "" && !strings.HasPrefix(o.Endpoint, "https://") && !atHome(o.Endpoint):
+		return fmt.Errorf("%w: endpoint %q must begin with https://, or with http:// and an address of this host such as 127.0.0.1", providers.Invalid, o.Endpoint)
 	}
 	for _, z := range o.Zones {
 		if !regexp.MustCompile(`^` + o.Location + `-[1-9]$`).MatchString(z) {

@@ -23,7 +23,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
-// What there is one of.
+// What there is one of, unless Options say another.
 const (
 	Subscription = "00000000-0000-0000-0000-000000000001"
 	Location     = "westeurope"
@@ -31,6 +31,10 @@ const (
 
 // Options say how the cloud behaves. Time is counted in requests.
 type Options struct {
+	Subscription, Location string // empty: those of the package
+
+	Hardware Hardware // what is behind machines, networks and balancers
+
 	Slow int // how many requests an operation takes
 	Late int // for how many requests GET does not show what was made, and general lists are behind; less than Slow
 	Page int // entries on a page of a list; 0: all
@@ -45,7 +49,8 @@ type Request struct {
 	Mutating     bool
 }
 
-// A Cloud is a policy.Transporter: the SDK's clients send their requests to it. It is safe for concurrent use.
+// A Cloud is a policy.Transporter: the SDK's clients send their requests to it. It is an http.Handler too, so that other programs
+// can. It is safe for concurrent use.
 type Cloud struct {
 	mu      sync.Mutex
 	o       Options
@@ -60,11 +65,22 @@ type Cloud struct {
 	full    int // so many virtual machines find no room
 	servers map[string]policy.Transporter
 	custom  map[string]string // custom data of virtual machines, which no GET returns
+
+	ctx  context.Context // of what the hardware does
+	stop context.CancelFunc
+	work sync.WaitGroup
 }
 
-// New returns an empty cloud.
+// New returns an empty cloud. Close ends it if it has hardware.
 func New(o Options) *Cloud {
+	if o.Subscription == "" {
+		o.Subscription = Subscription
+	}
+	if o.Location == "" {
+		o.Location = Location
+	}
 	c := &Cloud{o: o, items: map[string]*item{}, ghosts: map[string]int{}, ops: map[string]*operation{}, custom: map[string]string{}}
+	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.servers = c.serve()
 	return c
 }
@@ -248,6 +264,7 @@ func (c *Cloud) Stop(id string) error {
 		return fmt.Errorf("%s is not there", id)
 	}
 	power(i.doc, "stopped")
+	c.begin(c.halts(i), func(*fault) {}, nil)
 	return nil
 }
 

@@ -94,7 +94,7 @@ func (c *Cloud) compute() *fake.ServerFactory {
 			return armcompute.SnapshotsClientListByResourceGroupResponse{SnapshotList: armcompute.SnapshotList{Value: all}}
 		}),
 	}
-	f.ResourceSKUsServer.NewListPager = sizes
+	f.ResourceSKUsServer.NewListPager = c.sizes
 	f.VirtualMachineImagesServer.List = versions
 	return f
 }
@@ -104,7 +104,7 @@ type vmGet = func(context.Context, string, string, *armcompute.VirtualMachinesCl
 // getVM shows how a virtual machine does only to who asks for it.
 func (c *Cloud) getVM(get vmGet) vmGet {
 	return func(ctx context.Context, group, name string, o *armcompute.VirtualMachinesClientGetOptions) (azfake.Responder[armcompute.VirtualMachinesClientGetResponse], azfake.ErrorResponder) {
-		i := c.items[low(idOf("Microsoft.Compute/virtualMachines", group, name))]
+		i := c.items[low(c.idOf("Microsoft.Compute/virtualMachines", group, name))]
 		if i == nil || o != nil && o.Expand != nil {
 			return get(ctx, group, name, o)
 		}
@@ -125,7 +125,11 @@ func (c *Cloud) start(_ context.Context, group, name string, _ *armcompute.Virtu
 		refused.SetError(err)
 		return resp, refused
 	}
-	c.later(func() { power(i.doc, "running") }, nil)
+	c.begin(c.starts(i), func(err *fault) {
+		if err == nil {
+			power(i.doc, "running")
+		}
+	}, nil)
 	resp.SetTerminalResponse(http.StatusOK, armcompute.VirtualMachinesClientStartResponse{}, nil)
 	return resp, refused
 }
@@ -184,16 +188,16 @@ func versions(_ context.Context, _, publisher, offer, name string, _ *armcompute
 }
 
 // sizes lists the machine types, with others that are sold here, and one that is not sold to this subscription.
-func sizes(*armcompute.ResourceSKUsClientListOptions) (resp azfake.PagerResponder[armcompute.ResourceSKUsClientListResponse]) {
+func (c *Cloud) sizes(*armcompute.ResourceSKUsClientListOptions) (resp azfake.PagerResponder[armcompute.ResourceSKUsClientListResponse]) {
 	str := func(s string) *string { return &s }
 	var all []*armcompute.ResourceSKU
 	for _, s := range skus() {
-		r := &armcompute.ResourceSKU{Name: str(s.name), ResourceType: str("virtualMachines"), Locations: []*string{str(Location)}}
+		r := &armcompute.ResourceSKU{Name: str(s.name), ResourceType: str("virtualMachines"), Locations: []*string{str(c.o.Location)}}
 		for k, v := range map[string]string{"vCPUs": fmt.Sprint(s.cpus), "MemoryGB": s.memory, "CpuArchitectureType": s.arch, "HyperVGenerations": "V1,V2", "LowPriorityCapable": "True",
 			"TrustedLaunchDisabled": map[bool]string{true: "True", false: "False"}[s.noTrust], "DiskControllerTypes": map[bool]string{true: "NVMe", false: "SCSI"}[s.nvme]} {
 			r.Capabilities = append(r.Capabilities, &armcompute.ResourceSKUCapabilities{Name: str(k), Value: str(v)})
 		}
-		info := &armcompute.ResourceSKULocationInfo{Location: str(Location)}
+		info := &armcompute.ResourceSKULocationInfo{Location: str(c.o.Location)}
 		for _, z := range s.zones {
 			info.Zones = append(info.Zones, str(z))
 		}
@@ -204,7 +208,7 @@ func sizes(*armcompute.ResourceSKUsClientListOptions) (resp azfake.PagerResponde
 		}
 		all = append(all, r)
 	}
-	all = append(all, &armcompute.ResourceSKU{Name: str("Premium_LRS"), ResourceType: str("disks"), Locations: []*string{str(Location)}})
+	all = append(all, &armcompute.ResourceSKU{Name: str("Premium_LRS"), ResourceType: str("disks"), Locations: []*string{str(c.o.Location)}})
 	resp.AddPage(http.StatusOK, armcompute.ResourceSKUsClientListResponse{ResourceSKUsResult: armcompute.ResourceSKUsResult{Value: all}}, nil)
 	return resp
 }

@@ -35,8 +35,8 @@ func (c *Cloud) serve() map[string]policy.Transporter {
 // putGroup makes or changes a resource group, at once.
 func (c *Cloud) putGroup(_ context.Context, name string, in armresources.ResourceGroup, _ *armresources.ResourceGroupsClientCreateOrUpdateOptions) (resp azfake.Responder[armresources.ResourceGroupsClientCreateOrUpdateResponse], refused azfake.ErrorResponder) {
 	doc := document(in)
-	err := checked(doc)
-	i := c.items[low(groupID(name))]
+	err := c.checked(doc)
+	i := c.items[low(c.groupID(name))]
 	if err == nil && i != nil && i.doomed {
 		err = refuse(409, "ResourceGroupBeingDeleted", "The resource group '%s' is in deprovisioning state and cannot perform this operation.", name)
 	}
@@ -45,7 +45,7 @@ func (c *Cloud) putGroup(_ context.Context, name string, in armresources.Resourc
 		return resp, refused
 	}
 	if i == nil {
-		i = &item{id: groupID(name), kind: groupKind, group: name, name: name, listed: c.now + 2*c.o.Late}
+		i = &item{id: c.groupID(name), kind: groupKind, group: name, name: name, listed: c.now + 2*c.o.Late}
 		if c.o.Late > 0 {
 			i.visible = c.now + c.o.Late + 1
 		}
@@ -100,7 +100,7 @@ func (c *Cloud) listGroups(filter string) (all []map[string]any) {
 
 // contents lists what is in a group, and what was there a moment ago.
 func (c *Cloud) contents(group string, _ *armresources.ClientListByResourceGroupOptions) (resp azfake.PagerResponder[armresources.ClientListByResourceGroupResponse]) {
-	if c.items[low(groupID(group))] == nil {
+	if c.items[low(c.groupID(group))] == nil {
 		resp.AddError(refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", group))
 		return resp
 	}
@@ -114,7 +114,7 @@ func (c *Cloud) contents(group string, _ *armresources.ClientListByResourceGroup
 		}
 	}
 	for id, until := range c.ghosts {
-		if until > c.now && strings.HasPrefix(low(id), low(groupID(group))+"/") && c.items[low(id)] == nil {
+		if until > c.now && strings.HasPrefix(low(id), low(c.groupID(group))+"/") && c.items[low(id)] == nil {
 			add(id)
 		}
 	}
@@ -133,7 +133,7 @@ func (c *Cloud) retag(_ context.Context, scope string, in armresources.TagsPatch
 	case text(doc, "operation") != "Replace":
 		err = refuse(400, "InvalidTagPatchOperation", "The tag patch operation '%s' is invalid.", text(doc, "operation"))
 	default:
-		err = checked(map[string]any{"tags": dig(doc, "properties", "tags"), "location": Location})
+		err = c.checked(map[string]any{"tags": dig(doc, "properties", "tags"), "location": c.o.Location})
 	}
 	if err != nil {
 		refused.SetError(err)

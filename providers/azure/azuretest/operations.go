@@ -11,28 +11,63 @@ type operation struct {
 	id     string
 	due    int
 	err    *fault
-	finish func()
+	finish func(*fault)
+	busy   bool // the hardware is at it
 	over   bool
 }
 
 // later begins an operation whose end does something.
 func (c *Cloud) later(finish func(), err *fault) {
+	c.begin(nil, func(*fault) { finish() }, err)
+}
+
+// begin begins an operation that the hardware may have an errand for. finish hears why it failed; nil if it did not.
+func (c *Cloud) begin(do errand, finish func(*fault), err *fault) {
 	c.serial++
 	id := fmt.Sprintf("op-%d", c.serial)
-	c.ops[id] = &operation{id: id, due: c.now + c.o.Slow, finish: finish, err: err}
+	o := &operation{id: id, due: c.now + c.o.Slow, finish: finish, err: err, busy: do != nil}
+	c.ops[id] = o
+	if do != nil {
+		c.work.Go(func() { c.run(o, do) })
+	}
 	if c.o.Slow == 0 {
 		c.pass()
 	}
 }
 
+// run lets the hardware do an errand. Its error is the operation's.
+func (c *Cloud) run(o *operation, do errand) {
+	then, err := do(c.ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o.busy = false
+	if err != nil && o.err == nil {
+		o.err = refuse(500, "InternalExecutionError", "The hardware: %v", err)
+	}
+	if err == nil {
+		then()
+	}
+	c.pass()
+}
+
 // pass ends the operations whose time has come.
 func (c *Cloud) pass() {
 	for _, o := range c.ops {
-		if !o.over && o.due <= c.now {
+		if !o.over && !o.busy && o.due <= c.now {
 			o.over = true
-			o.finish()
+			o.finish(o.err)
 		}
 	}
+}
+
+// haste is how soon, in milliseconds, clients may ask again: at once where time is counted in requests.
+func (c *Cloud) haste() string {
+	for _, o := range c.ops {
+		if o.busy {
+			return "200"
+		}
+	}
+	return "1"
 }
 
 // begun says in the headers of an answer that an operation has begun.
@@ -42,10 +77,10 @@ func (c *Cloud) begun(req *http.Request, resp *http.Response) {
 	if strings.Contains(low(req.URL.Path), "/resourcegroups/") && !strings.Contains(low(req.URL.Path), "/providers/") {
 		kind, word = "Location", "operationresults"
 	}
-	at := fmt.Sprintf("%s://%s/subscriptions/%s/providers/Microsoft.Compute/locations/%s/%s/%s?api-version=2024-01-01", req.URL.Scheme, req.URL.Host, Subscription, Location, word, id)
+	at := fmt.Sprintf("%s://%s/subscriptions/%s/providers/Microsoft.Compute/locations/%s/%s/%s?api-version=2024-01-01", req.URL.Scheme, req.URL.Host, c.o.Subscription, c.o.Location, word, id)
 	resp.Header.Set(kind, at)
 	resp.Header.Set("Retry-After", "1")
-	resp.Header.Set("x-ms-retry-after-ms", "1")
+	resp.Header.Set("x-ms-retry-after-ms", c.haste())
 	resp.StatusCode = http.StatusAccepted
 	if p := low(req.URL.Path); req.Method == http.MethodPut && !strings.Contains(p, "/disks/") && !strings.Contains(p, "/snapshots/") {
 		resp.StatusCode = http.StatusCreated
@@ -77,7 +112,7 @@ func (c *Cloud) poll(req *http.Request) *http.Response {
 	}
 	resp := answered(req, doc)
 	resp.StatusCode = code
-	resp.Header.Set("x-ms-retry-after-ms", "1")
+	resp.Header.Set("x-ms-retry-after-ms", c.haste())
 	if location != "" {
 		resp.Header.Set("Location", location)
 	}

@@ -21,7 +21,7 @@ func (c *Cloud) prepare(kind, group, name string, have, doc map[string]any) (fai
 	case "Microsoft.Network/virtualNetworks":
 		for _, s := range list(doc, "properties", "subnets") {
 			m := s.(map[string]any)
-			m["id"] = idOf(kind, group, name) + "/subnets/" + text(m, "name")
+			m["id"] = c.idOf(kind, group, name) + "/subnets/" + text(m, "name")
 			properties(m)["provisioningState"] = "Succeeded"
 		}
 	case "Microsoft.Network/networkInterfaces":
@@ -154,7 +154,7 @@ func (c *Cloud) balance(doc map[string]any) error {
 
 // machine completes a virtual machine, with the disk that is made with it.
 func (c *Cloud) machine(group, name string, have, doc map[string]any) (failure *fault, err error) {
-	p, id := properties(doc), idOf("Microsoft.Compute/virtualMachines", group, name)
+	p, id := properties(doc), c.idOf("Microsoft.Compute/virtualMachines", group, name)
 	if have != nil {
 		return nil, refuse(409, "PropertyChangeNotAllowed", "Changing property 'osProfile' is not allowed.")
 	}
@@ -189,8 +189,8 @@ func (c *Cloud) machine(group, name string, have, doc map[string]any) (failure *
 		return refuse(409, "ZonalAllocationFailed", "Allocation failed. We do not have sufficient capacity for the requested VM size in this zone."), nil
 	}
 	disk := text(p, "storageProfile", "osDisk", "name")
-	c.items[low(idOf("Microsoft.Compute/disks", group, disk))] = &item{id: idOf("Microsoft.Compute/disks", group, disk), kind: "Microsoft.Compute/disks", group: group, name: disk, doc: map[string]any{
-		"id": idOf("Microsoft.Compute/disks", group, disk), "name": disk, "location": Location, "managedBy": id, "properties": map[string]any{"provisioningState": "Succeeded"}}}
+	c.items[low(c.idOf("Microsoft.Compute/disks", group, disk))] = &item{id: c.idOf("Microsoft.Compute/disks", group, disk), kind: "Microsoft.Compute/disks", group: group, name: disk, doc: map[string]any{
+		"id": c.idOf("Microsoft.Compute/disks", group, disk), "name": disk, "location": c.o.Location, "managedBy": id, "properties": map[string]any{"provisioningState": "Succeeded"}}}
 	return nil, nil
 }
 

@@ -10,6 +10,7 @@ import (
 // An item is a resource or a resource group.
 type item struct {
 	id, kind, group, name string
+	label                 string // the hardware's name for it
 	doc                   map[string]any
 	visible               int // from which request on GET shows it
 	listed                int // from which request on general lists show it
@@ -17,16 +18,23 @@ type item struct {
 	busy                  bool
 }
 
-// groupKind is the kind of resource groups.
-const groupKind = "Microsoft.Resources/resourceGroups"
+// Kinds that more is known of than of others.
+const (
+	groupKind = "Microsoft.Resources/resourceGroups"
+	vmKind    = "Microsoft.Compute/virtualMachines"
+	vnetKind  = "Microsoft.Network/virtualNetworks"
+	lbKind    = "Microsoft.Network/loadBalancers"
+)
 
-func groupID(name string) string { return "/subscriptions/" + Subscription + "/resourceGroups/" + name }
+func (c *Cloud) groupID(name string) string {
+	return "/subscriptions/" + c.o.Subscription + "/resourceGroups/" + name
+}
 
-func idOf(kind, group, name string) string {
+func (c *Cloud) idOf(kind, group, name string) string {
 	if kind == groupKind {
-		return groupID(name)
+		return c.groupID(name)
 	}
-	return groupID(group) + "/providers/" + kind + "/" + name
+	return c.groupID(group) + "/providers/" + kind + "/" + name
 }
 
 // dig goes into a document; nil if there is nothing.
@@ -43,6 +51,7 @@ func dig(doc any, path ...string) any {
 
 func text(doc any, path ...string) string { s, _ := dig(doc, path...).(string); return s }
 func list(doc any, path ...string) []any  { l, _ := dig(doc, path...).([]any); return l }
+func number(doc any, path ...string) int  { n, _ := dig(doc, path...).(float64); return int(n) }
 
 // properties of a document; they are made if it has none.
 func properties(doc map[string]any) map[string]any {
@@ -98,10 +107,10 @@ func references(self string, doc any) (all []string) {
 
 // find returns what is there, as a reader sees it.
 func (c *Cloud) find(kind, group, name string) (*item, error) {
-	if kind != groupKind && c.items[low(groupID(group))] == nil {
+	if kind != groupKind && c.items[low(c.groupID(group))] == nil {
 		return nil, refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", group)
 	}
-	i := c.items[low(idOf(kind, group, name))]
+	i := c.items[low(c.idOf(kind, group, name))]
 	if i == nil || i.visible > c.now {
 		if kind == groupKind {
 			return nil, refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", name)
@@ -113,7 +122,7 @@ func (c *Cloud) find(kind, group, name string) (*item, error) {
 
 // put makes or changes a resource.
 func (c *Cloud) put(kind, group, name string, v any) (*item, error) {
-	g := c.items[low(groupID(group))]
+	g := c.items[low(c.groupID(group))]
 	switch {
 	case g == nil:
 		return nil, refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", group)
@@ -121,10 +130,10 @@ func (c *Cloud) put(kind, group, name string, v any) (*item, error) {
 		return nil, refuse(409, "ResourceGroupBeingDeleted", "The resource group '%s' is in deprovisioning state and cannot perform this operation.", group)
 	}
 	doc := document(v)
-	if err := checked(doc); err != nil {
+	if err := c.checked(doc); err != nil {
 		return nil, err
 	}
-	id := idOf(kind, group, name)
+	id := c.idOf(kind, group, name)
 	if err := c.stands(id, kind, doc); err != nil {
 		return nil, err
 	}
@@ -149,20 +158,31 @@ func (c *Cloud) put(kind, group, name string, v any) (*item, error) {
 		if c.o.Late > 0 {
 			i.visible++
 		}
+		c.serial++
+		i.label = fmt.Sprintf("%s-%d", labels()[kind], c.serial)
 		c.items[low(id)] = i
 	}
 	i.doc, i.busy = doc, true
 	properties(doc)["provisioningState"] = state
-	c.later(func() {
+	var do errand
+	if failure == nil {
+		do = c.brings(i, have == nil)
+	}
+	c.begin(do, func(err *fault) {
 		i.busy = false
 		properties(i.doc)["provisioningState"] = "Succeeded"
-		if failure != nil {
+		if err != nil {
 			properties(i.doc)["provisioningState"] = "Failed"
-		} else if kind == "Microsoft.Compute/virtualMachines" && have == nil {
+		} else if kind == vmKind && have == nil {
 			power(i.doc, "running")
 		}
 	}, failure)
 	return i, nil
+}
+
+// labels are how labels of the kinds that the hardware knows begin.
+func labels() map[string]string {
+	return map[string]string{vmKind: "vm", vnetKind: "vnet", lbKind: "lb"}
 }
 
 // stands says whether what a document refers to is there and complete.
@@ -188,7 +208,7 @@ func (c *Cloud) stands(id, kind string, doc map[string]any) error {
 }
 
 // checked says whether Azure would have the tags and the location.
-func checked(doc map[string]any) error {
+func (c *Cloud) checked(doc map[string]any) error {
 	tags, _ := doc["tags"].(map[string]any)
 	for k, v := range tags {
 		if strings.ContainsAny(k, `<>%&\?/`) {
@@ -201,7 +221,7 @@ func checked(doc map[string]any) error {
 	if len(tags) > 50 {
 		return refuse(400, "InvalidTagName", "The maximum number of tags is 50.")
 	}
-	if l, ok := doc["location"].(string); !ok || l != Location {
+	if l, ok := doc["location"].(string); !ok || l != c.o.Location {
 		return refuse(400, "LocationNotAvailableForResourceType", "The provided location '%s' is not available.", l)
 	}
 	return nil
@@ -209,10 +229,10 @@ func checked(doc map[string]any) error {
 
 // remove begins to delete a resource, unless something stands on it.
 func (c *Cloud) remove(kind, group, name string) (there bool, err error) {
-	if kind != groupKind && c.items[low(groupID(group))] == nil {
+	if kind != groupKind && c.items[low(c.groupID(group))] == nil {
 		return false, refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", group)
 	}
-	i := c.items[low(idOf(kind, group, name))]
+	i := c.items[low(c.idOf(kind, group, name))]
 	if i == nil {
 		return false, nil
 	}
@@ -226,7 +246,14 @@ func (c *Cloud) remove(kind, group, name string) (there bool, err error) {
 	}
 	i.doomed, i.busy = true, true
 	properties(i.doc)["provisioningState"] = "Deleting"
-	c.later(func() { c.gone(i) }, nil)
+	c.begin(c.drops(i), func(err *fault) {
+		if err != nil {
+			i.doomed, i.busy = false, false
+			properties(i.doc)["provisioningState"] = "Failed"
+			return
+		}
+		c.gone(i)
+	}, nil)
 	return true, nil
 }
 
@@ -276,7 +303,7 @@ func (c *Cloud) inUse(i *item) error {
 
 // sorted returns the items of a kind, in one group or in all.
 func (c *Cloud) sorted(kind, group string) (all []*item, err error) {
-	if g := c.items[low(groupID(group))]; group != "" && (g == nil || g.visible > c.now) {
+	if g := c.items[low(c.groupID(group))]; group != "" && (g == nil || g.visible > c.now) {
 		return nil, refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", group)
 	}
 	for _, i := range c.items {
