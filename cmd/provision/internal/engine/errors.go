@@ -106,7 +106,8 @@ func (e *Engine) fromHost(err error) (diag.Diagnostics, bool) {
 	}
 	d := diag.Wrap(err, id, "On %s the phase %q failed: %s. What was done before it is kept.", host.Host, host.Phase, strings.TrimRight(host.Err.Error(), "."))
 	d.Output = host.Output
-	return diag.Diagnostics{d.Next("The lines above are the machine's own. More of them:", "provision logs "+e.Cluster.File+" "+host.Host+" node-agent", e.again())}, true
+	return diag.Diagnostics{d.Next("The lines above are the machine's own. More of them; what stands between the machines (blocked ports, clocks, disks); and to go on:",
+		"provision logs "+e.Cluster.File+" "+host.Host+" node-agent", "provision doctor "+e.Cluster.File, e.again())}, true
 }
 
 // unfit lists all that keeps a machine from becoming a node.
@@ -192,6 +193,9 @@ func (e *Engine) vendorError(what string, err error) error {
 		return err
 	}
 	at := e.Cluster.Provider.Range
+	if d, ok := e.fromInventory(what, err); ok {
+		return d.At(&at, e.provider())
+	}
 	d := diag.Wrap(err, diag.KindID(string(kind)), "%s: %s.", upper(what), strings.TrimRight(err.Error(), ".")).At(&at, e.provider())
 	if kind == providers.Denied {
 		d.ID = diag.VendorDenied

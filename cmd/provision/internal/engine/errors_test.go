@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,6 +61,17 @@ func TestExplain(t *testing.T) {
 		}
 		if code := ds.ExitCode(); code != diag.ExitFailed {
 			t.Errorf("%s: exit code %d, want %d", tt.want, code, diag.ExitFailed)
+		}
+	}
+}
+
+// TestFailedPhaseNamesDoctor: what a machine waits for in vain is often blocked by another one, which only doctor sees.
+func TestFailedPhaseNamesDoctor(t *testing.T) {
+	e := New(Options{Cluster: &config.Cluster{Name: "demo", File: "cluster.hcl"}})
+	for _, phase := range []string{"serve", "ready", "enable"} {
+		ds := e.diagnose(&bootstrap.HostError{Host: "m", Phase: phase, Err: errors.New("not ready after 5m0s")})
+		if len(ds) != 1 || !slices.Contains(ds[0].Commands, "provision doctor cluster.hcl") {
+			t.Errorf("%s: got %v, want a command that runs doctor", phase, ds)
 		}
 	}
 }

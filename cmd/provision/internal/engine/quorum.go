@@ -20,13 +20,16 @@ func (e *Engine) outvoted(r templates.EtcdReport, hosts map[string]plan.Host) er
 		return nil
 	}
 	var away, left []string
-	gone := 0
+	gone, moved := 0, 0
 	var best templates.EtcdMemberInfo // that says most
 	for _, i := range r.Members {
 		m, there := e.machine(i.Name)
 		problem := hosts[i.Name].Problem
 		switch {
 		case i.Learner:
+		case there && m.Private != i.Address && hosts[i.Name].Node != nil && hosts[i.Name].Node.Address == i.Address:
+			away = append(away, fmt.Sprintf("%s is at %s now, and the others look for it at %s", i.Name, m.Private, i.Address))
+			moved++
 		case !there || m.Private != i.Address:
 			away = append(away, cmp.Or(i.Name, i.Address.String())+" is gone at the vendor")
 			gone++
@@ -45,6 +48,8 @@ func (e *Engine) outvoted(r templates.EtcdReport, hosts map[string]plan.Host) er
 	d := diag.New(diag.EtcdNoQuorum, "etcd has %d voting members, and more than half of them have to agree on every change. Of these:\n\n- %s\n\nSo nothing in the cluster can change now; what runs on the nodes goes on. Nothing was changed.",
 		voters, strings.Join(away, "\n- "))
 	switch {
+	case moved > 0 && len(left)+moved > voters/2:
+		return d.Next("Members learn another's new address by agreeing on it, so the addresses may change of less than half of the machines at a time. Give as many back their old addresses as are needed for more than half, in the inventory and on them, and go on; then change the others:", e.again())
 	case best.Name == "":
 		return d.Next("Bring back, or start, machines that hold the cluster's data.")
 	case gone > voters/2 || len(away) == gone:

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,7 @@ func TestOutvoted(t *testing.T) {
 		silent  []string
 		want    string // "" if nothing is said
 		command bool
+		kept    bool // what was moved is the same machine, at another address
 	}{
 		{name: "a quorum", quorum: true, gone: []string{"b", "c"}},
 		{name: "all there, just starting"},
@@ -36,6 +38,8 @@ func TestOutvoted(t *testing.T) {
 		{name: "two gone, one stopped", gone: []string{"a", "b"}, stopped: []string{"c"}, want: "Bring back, or start"},
 		{name: "two silent", silent: []string{"b", "c"}, want: "on the other side", command: true},
 		{name: "one gone, one silent", gone: []string{"b"}, silent: []string{"c"}, want: "c cannot be reached: no connection", command: true},
+		{name: "two have other addresses and their data", moved: "bc", kept: true, want: "b is at 10.0.0.77 now, and the others look for it at 10.0.0.1"},
+		{name: "one has another address and its data", moved: "b", kept: true},
 		{name: "one silent", silent: []string{"b"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -52,8 +56,11 @@ func TestOutvoted(t *testing.T) {
 				if has(c.silent, name) {
 					hosts[name] = plan.Host{Problem: silent}
 				}
-				if c.moved == name {
+				if strings.Contains(c.moved, name) {
 					m.Private = addr(77)
+				}
+				if c.kept {
+					hosts[name] = plan.Host{Node: &templates.Node{Address: addr(byte(i))}}
 				}
 				if !has(c.gone, name) {
 					e.setMachine(m)
@@ -68,7 +75,12 @@ func TestOutvoted(t *testing.T) {
 			}
 			d, ok := err.(diag.Diagnostic)
 			text := d.Detail + "\n" + d.Advice
-			if !ok || d.ID != diag.EtcdNoQuorum || !strings.Contains(text, c.want) || (len(d.Commands) > 0) != c.command {
+			if c.kept {
+				if strings.Contains(text, "gone") || !slices.Equal(d.Commands, []string{"provision apply cluster.hcl"}) {
+					t.Errorf("what only moved is said to be gone: %s, %q", text, d.Commands)
+				}
+			}
+			if !ok || d.ID != diag.EtcdNoQuorum || !strings.Contains(text, c.want) || (len(d.Commands) > 0) != (c.command || c.kept) {
 				t.Errorf("got %v with %q, want %q", err, d.Commands, c.want)
 			}
 			if c.command && !strings.HasPrefix(d.Commands[0], "provision restore cluster.hcl --from a ") {
