@@ -3,7 +3,9 @@ package providers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"time"
 )
 
 // An Account is what a vendor knows of who asks: who that is, what it may do, how much it may have, and what is on offer to
@@ -71,6 +73,32 @@ type Prices struct {
 	VolumeGiBMonth   float64  `json:"volume_gib_month,omitempty"`   // volumes of the default type
 	SnapshotGiBMonth float64  `json:"snapshot_gib_month,omitempty"` // per GiB that is kept
 	Unknown          []string `json:"unknown,omitempty"`            // what costs something that the table does not say: "traffic"
+}
+
+// Clone returns a copy that shares no memory; nil for nil.
+func (p *Prices) Clone() *Prices {
+	if p == nil {
+		return nil
+	}
+	own := *p
+	own.Unknown = slices.Clone(p.Unknown)
+	return &own
+}
+
+// Validate returns an error if the prices have no day, source or region, or one of them is negative. No prices are valid.
+func (p *Prices) Validate() error {
+	if p == nil {
+		return nil
+	}
+	if _, err := time.Parse(time.DateOnly, p.Date); err != nil || p.Source == "" || p.Region == "" {
+		return fmt.Errorf("prices of the day %q, from %q, in region %q: each has to be there", p.Date, p.Source, p.Region)
+	}
+	for _, x := range []float64{p.NetworkHour, p.MachineHour, p.BalancerHour, p.DiskGiBMonth, p.VolumeGiBMonth, p.SnapshotGiBMonth} {
+		if x < 0 {
+			return fmt.Errorf("a price of %v", x)
+		}
+	}
+	return nil
 }
 
 // NoAccount is what a vendor without accounts returns: Check finds nothing.

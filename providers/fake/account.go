@@ -22,6 +22,22 @@ type Account struct {
 	Problems []providers.Problem `json:"problems,omitempty"`
 }
 
+// validate refuses an account that no plan could meet.
+func (a *Account) validate() error {
+	if a == nil {
+		return nil
+	}
+	if a.CPUs != nil && *a.CPUs < 0 {
+		return fmt.Errorf("account: %v processors", *a.CPUs)
+	}
+	for i, p := range a.Problems {
+		if !slices.Contains(providers.Kinds(), p.Kind) || !slices.Contains(providers.Nouns(), p.Noun) || p.Text == "" {
+			return fmt.Errorf("account: problem %d is of kind %q with a %q: %q", i, p.Kind, p.Noun, p.Text)
+		}
+	}
+	return nil
+}
+
 // Account returns the account that the options have; NoAccount if they have none.
 func (f *Fake) Account() providers.Account {
 	if f.options.Account == nil {

@@ -94,6 +94,9 @@ func TestParseRefuses(t *testing.T) {
 		{`{"limits": [{"per_second": 1}]}`, "limit 0: 1 per second, 0 at once"},
 		{`{"limits": [{"verbs": ["fly"], "per_second": 1, "burst": 1}]}`, "there is no call"},
 		{`{"limits": [{"nouns": ["planet"], "per_second": 1, "burst": 1}]}`, "planet"},
+		{`{"account": {"cpus": -1}}`, "-1 processors"},
+		{`{"account": {"problems": [{"kind": "odd", "noun": "machine", "text": "x"}]}}`, "problem 0"},
+		{`{"prices": {"date": "today"}}`, "today"},
 		{`{"colour": "red"}`, "colour"},
 		{`{} {}`, "more than one"},
 	} {

@@ -61,19 +61,9 @@ func (f *Fake) Caps() providers.Caps {
 		Zones:         zones(),
 		Arch:          []string{"amd64", "arm64"},
 		Simulated:     true,
-		Prices:        prices(f.options.Prices),
+		Prices:        f.options.Prices.Clone(),
 		Lag:           time.Duration(f.options.Lag),
 	}
-}
-
-// prices is a copy that is the caller's.
-func prices(p *providers.Prices) *providers.Prices {
-	if p == nil {
-		return nil
-	}
-	own := *p
-	own.Unknown = slices.Clone(p.Unknown)
-	return &own
 }
 
 func (f *Fake) lacks(what string) bool { return slices.Contains(f.options.Lacks, what) }

@@ -54,6 +54,14 @@ func TestConformance(t *testing.T) {
 		"lag": func(*testing.T) *fake.Fake {
 			return fake.New(fake.Options{Lag: fake.Duration(10 * time.Millisecond)})
 		},
+		"account": func(*testing.T) *fake.Fake {
+			cpus := 1000.
+			return fake.New(fake.Options{
+				Account: &fake.Account{Identity: "ops", Place: "here", CPUs: &cpus, Unseen: []string{"the weather"}},
+				Quota:   map[providers.Noun]int{providers.MachineNoun: 1000, providers.NetworkNoun: 1000},
+				Prices:  &providers.Prices{Date: "2026-11-01", Source: "a list", Region: "here", Unknown: []string{"traffic"}},
+			})
+		},
 		"lacking": func(*testing.T) *fake.Fake {
 			return fake.New(fake.Options{Lacks: []string{"balancer", "volume", "spot"}})
 		},

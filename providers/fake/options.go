@@ -110,6 +110,12 @@ func (o Options) validate() error {
 			return fmt.Errorf("lacks %q: it cannot be taken away", l)
 		}
 	}
+	if err := o.Prices.Validate(); err != nil {
+		return err
+	}
+	if err := o.Account.validate(); err != nil {
+		return err
+	}
 	if o.Lag < 0 {
 		return fmt.Errorf("lag is negative")
 	}

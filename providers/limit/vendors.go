@@ -27,6 +27,7 @@ const (
 
 	create, get, list, del, update = providers.CreateVerb, providers.GetVerb, providers.ListVerb, providers.DeleteVerb, providers.UpdateVerb
 	types, attach, detach, resize  = providers.TypesVerb, providers.AttachVerb, providers.DetachVerb, providers.ResizeVerb
+	check                          = providers.CheckVerb
 )
 
 func nouns(n ...providers.Noun) []providers.Noun { return n }
@@ -79,7 +80,7 @@ func elb() []Rate {
 // resourceManager are the buckets of a subscription in a region, for one service principal.
 func resourceManager() []Rate {
 	return from("https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling", "2026-11-23",
-		Rate{Name: "Azure Resource Manager, subscription reads", Verbs: verbs(get, list, types), PerSecond: 25, Burst: 250},
+		Rate{Name: "Azure Resource Manager, subscription reads", Verbs: verbs(get, list, types, check), PerSecond: 25, Burst: 250},
 		Rate{Name: "Azure Resource Manager, subscription writes", Verbs: verbs(create, update, attach, detach, resize), PerSecond: 10, Burst: 200},
 		Rate{Name: "Azure Resource Manager, subscription deletes", Verbs: verbs(del), PerSecond: 10, Burst: 200},
 	)
@@ -101,6 +102,6 @@ func azureCompute() []Rate {
 func googleCompute() []Rate {
 	return from("https://cloud.google.com/compute/docs/api-rate-limits", "2026-11-23",
 		Rate{Name: "Queries per minute", Verbs: verbs(create, update, del, attach, detach, resize), PerSecond: 1400. / 60, Burst: 100},
-		Rate{Name: "Read requests per minute", Verbs: verbs(get, list, types), PerSecond: 1400. / 60, Burst: 100},
+		Rate{Name: "Read requests per minute", Verbs: verbs(get, list, types, check), PerSecond: 1400. / 60, Burst: 100},
 	)
 }

@@ -159,7 +159,7 @@ func everyBroken() []broken {
 				asked: func(n *providers.Snapshot) { n.Volume = "another" },
 				plain: func(n *providers.Snapshot) { n.CreatedUnix++ },
 			}),
-		brokenProviders(), brokenNetworks(), brokenMachines(), brokenBalancers(), brokenVolumes(), brokenSnapshots(),
+		brokenProviders(), brokenNetworks(), brokenMachines(), brokenBalancers(), brokenVolumes(), brokenSnapshots(), brokenAccounts(),
 	)
 	return all
 }

@@ -20,6 +20,9 @@ func brokenProviders() []broken {
 		{rule: "provider/caps", spoil: func(_ *Fixture, p *patched) {
 			p.caps = func(c *providers.Caps) { c.MaxNameLen = 64 }
 		}},
+		{rule: "provider/prices", spoil: func(_ *Fixture, p *patched) {
+			p.caps = func(c *providers.Caps) { c.Prices = &providers.Prices{Date: "today", Source: "here", Region: "here"} }
+		}},
 		{rule: "balancer/unsupported", options: fake.Options{Lacks: []string{"balancer"}}, spoil: func(_ *Fixture, p *patched) {
 			p.balancers = nil
 		}},

@@ -15,10 +15,11 @@ type patched struct {
 	machines  providers.Machines
 	balancers providers.LoadBalancers
 	volumes   providers.Volumes
+	account   providers.Account
 }
 
 func patch(p providers.Provider) *patched {
-	return &patched{p, p.Name(), func(*providers.Caps) {}, p.Networks(), p.Machines(), p.LoadBalancers(), p.Volumes()}
+	return &patched{p, p.Name(), func(*providers.Caps) {}, p.Networks(), p.Machines(), p.LoadBalancers(), p.Volumes(), p.Account()}
 }
 
 func (p *patched) Name() string                           { return p.name }
@@ -26,6 +27,7 @@ func (p *patched) Networks() providers.Networks           { return p.networks }
 func (p *patched) Machines() providers.Machines           { return p.machines }
 func (p *patched) LoadBalancers() providers.LoadBalancers { return p.balancers }
 func (p *patched) Volumes() providers.Volumes             { return p.volumes }
+func (p *patched) Account() providers.Account             { return p.account }
 func (p *patched) Caps() (c providers.Caps) {
 	c = p.Provider.Caps()
 	p.caps(&c)

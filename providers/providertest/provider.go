@@ -34,6 +34,12 @@ func providerCases() []Case {
 			Rule: "Caps must be the same each time and not contradict themselves, because plans are refused by them before anything is done.",
 			run:  func(_ context.Context, s *suite) error { return tryCaps(s.Provider) },
 		},
+		{
+			Name:    "provider/prices",
+			Rule:    "Prices must have a day, a source, a region and nothing negative, because plans say how old they are and add them up.",
+			applies: func(f Fixture) bool { return f.Provider.Caps().Prices != nil },
+			run:     func(_ context.Context, s *suite) error { return s.Provider.Caps().Prices.Validate() },
+		},
 		lacking(providers.BalancerNoun, func(p providers.Provider) any { return p.LoadBalancers() }),
 		lacking(providers.VolumeNoun, func(p providers.Provider) any { return p.Volumes() }),
 		lacking(providers.SnapshotNoun, func(p providers.Provider) any { return p.Volumes().Snapshots() }),

@@ -71,6 +71,7 @@ func Cases() []Case {
 	all = append(all, balancerCases()...)
 	all = append(all, volumeCases()...)
 	all = append(all, snapshotCases()...)
+	all = append(all, accountCases()...)
 	return append(all, lastCases()...)
 }
 

@@ -128,6 +128,8 @@ func checkCaps(p *Provider, c providers.Caps) error {
 		what = "says that it has UDP without balancers or snapshots without volumes"
 	case c.Lag < 0:
 		what = "says that its reads lag by less than nothing"
+	case c.Prices.Validate() != nil:
+		what = "says " + c.Prices.Validate().Error()
 	}
 	if what == "" {
 		return nil

@@ -23,8 +23,25 @@ func dispatch(ctx context.Context, p providers.Provider, q question) (any, error
 		return dispatchVolumes(ctx, p.Volumes(), q)
 	case providers.SnapshotNoun:
 		return dispatchObjects(ctx, p.Volumes().Snapshots(), q)
+	case providers.AccountNoun:
+		return dispatchAccount(ctx, p.Account(), q)
 	}
 	return nil, unknownCall(q)
+}
+
+func dispatchAccount(ctx context.Context, a providers.Account, q question) (any, error) {
+	if q.Verb != providers.CheckVerb {
+		return nil, unknownCall(q)
+	}
+	var need providers.Need
+	if err := decode(q.Spec, &need); err != nil {
+		return nil, fmt.Errorf("need: %w: %w: the plug-in was built with an older version of provision", providers.Unsupported, err)
+	}
+	r, err := a.Check(ctx, need)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func dispatchVolumes(ctx context.Context, v providers.Volumes, q question) (any, error) {

@@ -47,6 +47,13 @@ func lies() map[string]string {
 		"quota":            `{"error":{"text":"20 of 20 \u001b[2Jare there","kind":"quota"}}`,
 		"throttled":        `{"error":{"text":"slow down","kind":"throttled","retry_after_ms":1500}}`,
 		"not canceled":     `{"error":{"text":"context canceled","ended":"canceled"}}`,
+		"old":              `{"error":{"text":"check account: unsupported: the plug-in was built with an older version of provision","kind":"unsupported"}}`,
+		"report":           `{"result":{"identity":"ops","limits":[{"name":"CPUs","max":8,"used":1,"need":2}],"mood":"fine"}}`,
+		"escaping report":  `{"result":{"identity":"\u001b[2Jroot"}}`,
+		"negative report":  `{"result":{"limits":[{"name":"CPUs","max":-1}]}}`,
+		"nameless report":  `{"result":{"limits":[{"max":1}]}}`,
+		"empty permission": `{"result":{"missing":[""]}}`,
+		"odd problem":      `{"result":{"problems":[{"kind":"odd","noun":"machine","text":"hm"}]}}`,
 		"end":              `end`, "status": `status`, "panic": `panic`, "exit": `exit`, "stop": `stop`, "busy": `busy`, "flood": `flood`,
 	}
 }

@@ -114,6 +114,7 @@ func (p *Provider) Name() string { return p.o.Name }
 func (p *Provider) Caps() providers.Caps {
 	c := p.caps
 	c.Zones, c.Arch = append([]string(nil), c.Zones...), append([]string(nil), c.Arch...)
+	c.Prices = c.Prices.Clone()
 	return c
 }
 
@@ -127,8 +128,8 @@ func (p *Provider) Machines() providers.Machines {
 	return machines{objects[providers.MachineSpec, providers.Machine]{p, providers.MachineNoun, checkMachine(p.o.Name)}}
 }
 
-// Account returns NoAccount.
-func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+// Account returns the plug-in's account.
+func (p *Provider) Account() providers.Account { return account{p} }
 
 // LoadBalancers returns the plug-in's balancers.
 func (p *Provider) LoadBalancers() providers.LoadBalancers {

@@ -73,6 +73,7 @@ func TestConformance(t *testing.T) {
 		"lacking": `{"lacks": ["balancer", "volume", "spot"]}`,
 		"less":    `{"lacks": ["snapshot", "udp"]}`,
 		"slow":    `{"latency": {"create": "20ms"}}`,
+		"account": `{"account": {"identity": "ops", "cpus": 1000}, "quota": {"machine": 1000}, "prices": {"date": "2026-11-01", "source": "a list", "region": "here"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -53,7 +53,7 @@ type question struct {
 	ID        providers.ID    `json:"id,omitempty"`         // Get, Delete, Update, Attach, Detach, Resize
 	Machine   providers.ID    `json:"machine,omitempty"`    // Attach, Detach
 	SizeGiB   int             `json:"size_gib,omitempty"`   // Resize
-	Spec      json.RawMessage `json:"spec,omitempty"`       // Create, Update
+	Spec      json.RawMessage `json:"spec,omitempty"`       // Create, Update; of a check: the need
 	TimeoutMS int64           `json:"timeout_ms,omitempty"` // when the caller's context ends; 0: not by itself
 	Cancel    bool            `json:"cancel,omitempty"`
 }
