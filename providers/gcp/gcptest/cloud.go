@@ -11,8 +11,8 @@ package gcptest
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"time"
 )
@@ -34,6 +34,8 @@ type Options struct {
 	Late int           // answers in which a thing that was made just now is missing
 	Slow time.Duration // how long an operation takes
 	Rate int           // requests in 100 ms, beyond which they are refused; 0: any number
+
+	Hooks Hooks // what is really there
 }
 
 // A Cloud is Compute Engine at URL. Its methods are safe for concurrent use.
@@ -41,7 +43,7 @@ type Cloud struct {
 	URL string // the endpoint for clients; gcloud wants URL + "/compute/v1/"
 
 	api    *api
-	server *httptest.Server
+	server *http.Server
 
 	mu      sync.Mutex
 	options Options
@@ -57,6 +59,9 @@ type Cloud struct {
 	console func(instance string) string
 	window  time.Time // in which requests are counted
 	count   int
+
+	settling  sync.Mutex          // held while hooks for balancers run
+	forwarded map[string]Balancer // as hooks were told
 }
 
 // A Request is one that was made.
@@ -69,16 +74,33 @@ type Request struct {
 	Reason   string // of a refusal
 }
 
-// New starts a cloud that has images and machine types, and nothing else. Close ends it.
-func New(o Options) (*Cloud, error) {
+// New starts a cloud on a port of loopback that is free: see Listen.
+func New(o Options) (*Cloud, error) { return Listen("127.0.0.1:0", o) }
+
+// Listen starts a cloud that has images and machine types, and nothing else. It answers whoever can reach the address, without
+// asking for credentials: so the address should be of loopback. Close ends it. A program is pointed at it with
+//
+//	provider "gcp" {
+//	  endpoint = "http://127.0.0.1:PORT"
+//	  project  = "demo-project"
+//	  region   = "europe-west1"
+//	}
+//
+// and gcloud with CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE=http://127.0.0.1:PORT/compute/v1/ and
+// CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true.
+func Listen(address string, o Options) (*Cloud, error) {
 	a, err := discovered()
 	if err != nil {
 		return nil, err
 	}
-	c := &Cloud{api: a}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cloud{api: a, URL: "http://" + l.Addr().String()}
 	c.Reset(o)
-	c.server = httptest.NewServer(http.HandlerFunc(c.serve))
-	c.URL = c.server.URL
+	c.server = &http.Server{Handler: http.HandlerFunc(c.serve), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = c.server.Serve(l) }() // until Close
 	return c, nil
 }
 
@@ -93,10 +115,7 @@ func (c *Cloud) Reset(o Options) {
 }
 
 // Close ends the cloud.
-func (c *Cloud) Close() {
-	c.server.CloseClientConnections()
-	c.server.Close()
-}
+func (c *Cloud) Close() { c.server.Close() }
 
 // Requests returns what was asked so far.
 func (c *Cloud) Requests() []Request {

@@ -9,10 +9,12 @@ import (
 // An operation is a change that takes time.
 type operation struct {
 	body object
-	at   time.Time // when it is done
-	end  func()    // what it does then
-	late *fault    // why it fails
-	undo func()    // what it does if it fails
+	at   time.Time                       // when it is done
+	real func() (then func(), err error) // what happens outside of the cloud meanwhile; nil: nothing
+	end  func()                          // what it does then
+	late *fault                          // why it fails
+	undo func()                          // what it does if it fails
+	own  bool                            // it ends by itself: see carry
 }
 
 // base is the beginning of the URLs of things.
@@ -30,7 +32,7 @@ func (c *Cloud) number() uint64 {
 func (c *Cloud) begin(r *call, place, target string, id any, end, undo func()) object {
 	n := c.number()
 	name := fmt.Sprintf("operation-%d", n)
-	op := &operation{at: time.Now().Add(c.options.Slow), end: end, undo: undo, late: c.faulty(r.id, true)}
+	op := &operation{at: time.Now().Add(c.options.Slow), end: end, undo: undo, late: c.faulty(r.id, true), own: c.options.Hooks.some()}
 	op.body = object{"kind": "compute#operation", "id": fmt.Sprint(n), "name": name, "operationType": r.verb, "targetLink": base + target, "targetId": id,
 		"status": "RUNNING", "progress": 0, "insertTime": stamp(), "startTime": stamp(), "user": "tester@example.com", "selfLink": base + place + "/operations/" + name}
 	if r.vars["zone"] != "" {
@@ -40,7 +42,10 @@ func (c *Cloud) begin(r *call, place, target string, id any, end, undo func()) o
 	}
 	c.running = append(c.running, op)
 	c.things[place+"/operations/"+name] = &thing{place: place, kind: "operations", name: name, body: op.body, ready: true}
-	if c.options.Slow == 0 {
+	if op.own {
+		op.real = c.real(r.verb, c.things[target])
+		go c.carry(op)
+	} else if c.options.Slow == 0 {
 		c.advance()
 	}
 	return maps.Clone(op.body)
@@ -50,19 +55,30 @@ func (c *Cloud) begin(r *call, place, target string, id any, end, undo func()) o
 func (c *Cloud) advance() {
 	now := time.Now()
 	for _, op := range c.running {
-		if op.body["status"] == "DONE" || op.at.After(now) {
+		if op.body["status"] == "DONE" || op.own || op.at.After(now) {
 			continue
 		}
-		op.body["status"], op.body["progress"], op.body["endTime"] = "DONE", 100, stamp()
-		if f := op.late; f != nil {
-			op.body["error"] = object{"errors": []any{object{"code": f.code, "message": f.message}}}
-			op.body["httpErrorStatusCode"], op.body["httpErrorMessage"] = f.status, "SERVICE UNAVAILABLE"
-			if op.undo != nil {
-				op.undo()
-			}
-		} else if op.end != nil {
-			op.end()
-		}
+		op.take()
+		op.done()
+	}
+}
+
+// take is the operation's effect.
+func (op *operation) take() {
+	switch {
+	case op.late != nil && op.undo != nil:
+		op.undo()
+	case op.late == nil && op.end != nil:
+		op.end()
+	}
+}
+
+// done says of the operation that it is, and how it ended.
+func (op *operation) done() {
+	op.body["status"], op.body["progress"], op.body["endTime"] = "DONE", 100, stamp()
+	if f := op.late; f != nil {
+		op.body["error"] = object{"errors": []any{object{"code": f.code, "message": f.message}}}
+		op.body["httpErrorStatusCode"], op.body["httpErrorMessage"] = f.status, "SERVICE UNAVAILABLE"
 	}
 }
 

@@ -156,8 +156,20 @@ func (c *Cloud) serial(r *call) (object, *refusal) {
 	if t.body["status"] != "RUNNING" {
 		return nil, refuse(400, "resourceNotReady", "The resource 'projects/%s/%s' is not ready", Project, t.path())
 	}
-	text := c.console(t.name)
+	text := c.said(t)
 	return object{"kind": "compute#serialPortOutput", "contents": text, "start": "0", "next": strconv.Itoa(len(text)), "selfLink": t.body["selfLink"].(string) + "/serialPort"}, nil
+}
+
+// said is what an instance's console has. A hook is asked without the lock.
+func (c *Cloud) said(t *thing) string {
+	hook := c.options.Hooks.Console
+	if hook == nil {
+		return c.console(t.name)
+	}
+	i := c.instanceOf(t)
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	return hook(i)
 }
 
 // endpoints answers with what is in a group.
