@@ -1,5 +1,3 @@
-//go:build aws
-
 package aws
 
 import (
@@ -19,7 +17,7 @@ import (
 	"github.com/provisionhq/provision/providers/providertest"
 )
 
-var cloud *awstest.Cloud // of all tests: moto takes seconds to start
+var cloud *awstest.Cloud // of all tests but those that have one of their own: moto takes seconds to start
 
 func TestMain(m *testing.M) {
 	for k, v := range map[string]string{"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_EC2_METADATA_DISABLED": "true",
@@ -39,6 +37,21 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// own starts a cloud for the test alone, which may then run beside others.
+func own(t *testing.T, o awstest.Options) *awstest.Cloud {
+	t.Helper()
+	c, err := awstest.New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
 // open returns a provider at a cloud that is empty.
 func open(t *testing.T, c awstest.Options, o Options) *Provider {
 	t.Helper()
@@ -51,7 +64,13 @@ func open(t *testing.T, c awstest.Options, o Options) *Provider {
 // again returns another provider at the cloud as it is.
 func again(t *testing.T, o Options) *Provider {
 	t.Helper()
-	o.Endpoint = cloud.URL
+	return at(t, cloud, o)
+}
+
+// at returns a provider at a cloud.
+func at(t *testing.T, c *awstest.Cloud, o Options) *Provider {
+	t.Helper()
+	o.Endpoint = c.URL
 	if o.Pace == 0 {
 		o.Pace, o.Patience, o.Lag = time.Millisecond, 20*time.Second, time.Second
 	}
@@ -63,9 +82,9 @@ func again(t *testing.T, o Options) *Provider {
 }
 
 // behind is a client of moto itself.
-func behind(t *testing.T) *ec2.Client {
+func behind(t *testing.T, c *awstest.Cloud) *ec2.Client {
 	t.Helper()
-	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithBaseEndpoint(cloud.Behind()))
+	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithBaseEndpoint(c.Behind()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,13 +92,13 @@ func behind(t *testing.T) *ec2.Client {
 }
 
 // fixture is all that the suite can use of the provider.
-func fixture(t *testing.T, p *Provider) providertest.Fixture {
-	e := behind(t)
+func fixture(t *testing.T, c *awstest.Cloud, p *Provider) providertest.Fixture {
+	e := behind(t, c)
 	return providertest.Fixture{
 		Provider: p,
 		Type:     "t3.small",
 		Machine:  func(m *providers.MachineSpec) { m.AuthorizedKeys = []string{awstest.HostKey("user")} },
-		Writes:   cloud.Writes,
+		Writes:   c.Writes,
 		Stop: func(ctx context.Context, id providers.ID) error {
 			_, err := e.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: []string{string(id)}})
 			return err
@@ -97,18 +116,20 @@ func fixture(t *testing.T, p *Provider) providertest.Fixture {
 
 // TestProvider holds the provider to the contract, at a cloud that is like AWS.
 func TestProvider(t *testing.T) {
-	p := open(t, awstest.Options{Page: 3, Late: 2, Slow: 2}, Options{Zones: []string{"eu-west-1a", "eu-west-1c"}})
-	providertest.Run(t, func(t *testing.T) providertest.Fixture { return fixture(t, p) })
-	report(t)
+	t.Parallel()
+	c := own(t, awstest.Options{Page: 3, Late: 2, Slow: 2})
+	p := at(t, c, Options{Zones: []string{"eu-west-1a", "eu-west-1c"}})
+	providertest.Run(t, func(t *testing.T) providertest.Fixture { return fixture(t, c, p) })
+	report(t, c)
 }
 
 // report logs what was asked of the cloud, and fails if moto could not do some of it.
-func report(t *testing.T) {
+func report(t *testing.T, c *awstest.Cloud) {
 	t.Helper()
 	reads, writes := 0, 0
 	took := map[string]time.Duration{}
 	count := map[string]int{}
-	for _, r := range cloud.Requests() {
+	for _, r := range c.Requests() {
 		took[r.Action] += r.Took
 		count[r.Action]++
 		if r.Mutating {

@@ -1,5 +1,3 @@
-//go:build aws
-
 package aws
 
 import (
@@ -70,7 +68,7 @@ func TestNATGateways(t *testing.T) {
 	for nat, want := range map[string]int{NATNone: 0, NATOne: 1, NATZone: 2} {
 		p := open(t, awstest.Options{Slow: 1}, Options{NAT: nat, Zones: []string{"eu-west-1a", "eu-west-1b"}})
 		n := standing(t, p)
-		e := behind(t)
+		e := behind(t, cloud)
 		out, err := e.DescribeNatGateways(t.Context(), &ec2.DescribeNatGatewaysInput{})
 		if err != nil || len(out.NatGateways) != want {
 			t.Errorf("%s: %d NAT gateways, want %d (%v)", nat, len(out.NatGateways), want, err)
@@ -101,7 +99,7 @@ func TestMachinesAreSafe(t *testing.T) {
 	if i.MetadataOptions == nil || i.MetadataOptions.HttpTokens != types.HttpTokensStateRequired {
 		t.Errorf("metadata can be read without a session: %+v", i.MetadataOptions)
 	}
-	disks, err := behind(t).DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{Filters: filters("attachment.instance-id", string(m.ID))})
+	disks, err := behind(t, cloud).DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{Filters: filters("attachment.instance-id", string(m.ID))})
 	if err != nil || len(disks.Volumes) != 1 {
 		t.Fatalf("disks: %+v, %v", disks, err)
 	}
@@ -176,7 +174,7 @@ func TestCapacityAndRates(t *testing.T) {
 func TestExistingNetwork(t *testing.T) {
 	host := open(t, awstest.Options{}, oneZone)
 	theirs := standing(t, host)
-	e := behind(t)
+	e := behind(t, cloud)
 	picture := func() string {
 		var b strings.Builder
 		s, _ := e.DescribeSubnets(t.Context(), &ec2.DescribeSubnetsInput{Filters: filters("vpc-id", string(theirs.ID))})
@@ -242,7 +240,7 @@ func TestStrangersBlockADelete(t *testing.T) {
 	o := oneZone
 	p := open(t, awstest.Options{}, o)
 	n := standing(t, p)
-	g, err := behind(t).CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("theirs"), Description: aws.String("x"), VpcId: aws.String(string(n.ID))})
+	g, err := behind(t, cloud).CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("theirs"), Description: aws.String("x"), VpcId: aws.String(string(n.ID))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +250,7 @@ func TestStrangersBlockADelete(t *testing.T) {
 	if all, err := p.Networks().List(t.Context(), "demo"); err != nil || len(all) != 1 || !all[0].Partial {
 		t.Errorf("then there is %+v (%v), want one that is Partial", all, err)
 	}
-	if _, err := behind(t).DeleteSecurityGroup(t.Context(), &ec2.DeleteSecurityGroupInput{GroupId: g.GroupId}); err != nil {
+	if _, err := behind(t, cloud).DeleteSecurityGroup(t.Context(), &ec2.DeleteSecurityGroupInput{GroupId: g.GroupId}); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Networks().Delete(t.Context(), n.ID); err != nil {
@@ -340,7 +338,7 @@ func TestLostAnswersAndLateReaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := leftovers(t, behind(t)); len(left) != 2 || left[0] != string(n.ID) { // the VPC and its gateway
+	if left := leftovers(t, behind(t, cloud)); len(left) != 2 || left[0] != string(n.ID) { // the VPC and its gateway
 		t.Errorf("there is %v, want %s and its gateway alone", left, n.ID)
 	}
 }

@@ -48,6 +48,8 @@ type Fixture struct {
 	Strip func(ctx context.Context, n providers.Noun, id providers.ID, tags ...string) error
 	// Writes returns how many calls that change something were made at the vendor so far.
 	Writes func() int
+	// Only says of a case, by its name, whether to try it; nil: all. So a vendor can try some at one place and some at another.
+	Only func(name string) bool
 	// Cut arms a fault that cuts what is done next off at the n-th place, counted from 0, where it can be cut: before
 	// the first call at the vendor, after it, and so on. heal disarms it and says whether there were so many places.
 	Cut func(n int) (heal func() (reached bool))
@@ -114,7 +116,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 
 // has says whether the case is about something that the provider has.
 func (s *suite) has(c Case) bool {
-	return (c.noun == "" || s.kinds()[c.noun]) && (c.applies == nil || c.applies(s.Fixture))
+	return (s.Only == nil || s.Only(c.Name)) && (c.noun == "" || s.kinds()[c.noun]) && (c.applies == nil || c.applies(s.Fixture))
 }
 
 // kinds returns which kinds the provider says it has.

@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -57,19 +58,22 @@ type Cloud struct {
 	console func(instance string) string
 	now     func() time.Time
 
-	catalogue map[string]answer // of machine types: outlives a Reset
+	catalogue map[string]*tree // of machine types: outlives a Reset
 }
 
 //go:embed amis.json
 var images []byte
 
-// New starts a cloud. Close ends it. The program moto_server (pip install 'moto[server]') must be on PATH.
+//go:embed sitecustomize.py
+var quicken []byte
+
+// New starts a cloud. Close ends it. The program moto_server must be on PATH or where .ci/setup puts it.
 func New(ctx context.Context, o Options) (*Cloud, error) {
-	path, err := exec.LookPath("moto_server")
+	path, err := program()
 	if err != nil {
-		return nil, fmt.Errorf("the tests of package aws need moto (pip install 'moto[server]'): %w", err)
+		return nil, err
 	}
-	c := &Cloud{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}, now: time.Now, catalogue: map[string]answer{}}
+	c := &Cloud{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}, now: time.Now, catalogue: map[string]*tree{}}
 	c.forget(o)
 	if c.folder, err = os.MkdirTemp("", "awstest"); err != nil {
 		return nil, err
@@ -82,6 +86,22 @@ func New(ctx context.Context, o Options) (*Cloud, error) {
 		}
 	}
 	return nil, errors.Join(err, os.RemoveAll(c.folder))
+}
+
+// program finds moto_server: on PATH, or in .cache of this folder or one above it.
+func program() (string, error) {
+	path, err := exec.LookPath("moto_server")
+	if err == nil {
+		return path, nil
+	}
+	folder, _ := os.Getwd()
+	for ; folder != filepath.Dir(folder); folder = filepath.Dir(folder) {
+		path := filepath.Join(folder, ".cache", "moto", "bin", "moto_server")
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("moto is missing, on which provider aws is tested: run .ci/setup tests, or pip install 'moto[server]': %w", err)
 }
 
 // forget makes the proxy as it was at first.
@@ -101,12 +121,13 @@ func (c *Cloud) start(ctx context.Context, path string) error {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
 	amis := filepath.Join(c.folder, "amis.json")
-	if err := os.WriteFile(amis, images, 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(amis, images, 0o600), os.WriteFile(filepath.Join(c.folder, "sitecustomize.py"), quicken, 0o600)); err != nil {
 		return err
 	}
 	c.command = exec.Command(path, "-H", "127.0.0.1", "-p", port)
 	c.command.Env = append(os.Environ(), "MOTO_AMIS_PATH="+amis, "MOTO_ENABLE_AMI_VALIDATION=1", "MOTO_ENABLE_KEYPAIR_VALIDATION=1",
-		"MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION=1")
+		"MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION=1",
+		"PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH="+strings.TrimSuffix(c.folder+":"+os.Getenv("PYTHONPATH"), ":"))
 	c.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a wrapper that it may start is ended with it
 	var said bytes.Buffer
 	c.command.Stderr = &said

@@ -190,12 +190,8 @@ func (c *Cloud) ask(req *http.Request, r *Request) answer {
 		return c.consoleOutput(r)
 	}
 	page := c.paged(r)
-	a := c.catalogued(r, func() answer { return c.forward(req, r.Form) })
-	if a.code != "" || a.status != http.StatusOK {
-		return a
-	}
-	tree, err := parse(a.body)
-	if err != nil {
+	tree, a := c.told(req, r)
+	if tree == nil {
 		return a
 	}
 	c.note(r, tree)
@@ -204,6 +200,34 @@ func (c *Cloud) ask(req *http.Request, r *Request) answer {
 	page(tree)
 	a.body = tree.bytes()
 	return a
+}
+
+// told is moto's answer, read; nil if it is an error or no document. What never changes and takes moto seconds, its catalogue
+// of machine types, is asked for once.
+func (c *Cloud) told(req *http.Request, r *Request) (*tree, answer) {
+	constant := strings.HasPrefix(r.Action, "DescribeInstanceType")
+	key := digest(r)
+	c.mu.Lock()
+	known := c.catalogue[key]
+	c.mu.Unlock()
+	if constant && known != nil {
+		time.Sleep(10 * time.Millisecond) // as moto would take: net/http drops a connection when the SDK reads an answer before the request's end is looked at
+		return known.copied(), answer{status: http.StatusOK}
+	}
+	a := c.forward(req, r.Form)
+	if a.code != "" || a.status != http.StatusOK {
+		return nil, a
+	}
+	t, err := parse(a.body)
+	if err != nil {
+		return nil, a
+	}
+	if constant {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.catalogue[key] = t.copied()
+	}
+	return t, a
 }
 
 // forward sends the request on, and says what moto answered. The signature no longer fits; moto does not look at it.
@@ -233,26 +257,6 @@ func (c *Cloud) forward(req *http.Request, form url.Values) answer {
 			code, _, _ := bytes.Cut(after, []byte("</Code>"))
 			a.code = string(code)
 		}
-	}
-	return a
-}
-
-// catalogued asks moto once for what never changes and takes it seconds: its catalogue of machine types.
-func (c *Cloud) catalogued(r *Request, ask func() answer) answer {
-	if !strings.HasPrefix(r.Action, "DescribeInstanceType") {
-		return ask()
-	}
-	key := digest(r)
-	c.mu.Lock()
-	a, ok := c.catalogue[key]
-	c.mu.Unlock()
-	if ok {
-		return a
-	}
-	if a = ask(); a.code == "" {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.catalogue[key] = a
 	}
 	return a
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -79,6 +80,18 @@ func (t *tree) write(b *strings.Builder) {
 		c.write(b)
 	}
 	b.WriteString("</" + t.name + ">")
+}
+
+// copied is the tree with lists of its own, two deep: what is split into pages is no deeper.
+func (t *tree) copied() *tree {
+	c := *t
+	c.children = slices.Clone(t.children)
+	for i, l := range c.children {
+		one := *l
+		one.children = slices.Clone(l.children)
+		c.children[i] = &one
+	}
+	return &c
 }
 
 // child returns the first child of that name; nil if there is none. A nil tree has no children.
