@@ -1,7 +1,8 @@
 // Command provision-provider-rack is a provider plug-in to copy from: a rack of machines that exist as files in a folder.
 //
 // Files of a folder stand where a vendor's API would be: kinds.go is what differs from one kind of objects to the next,
-// objects.go the five verbs that all kinds have, folder.go the "vendor". Only this file knows of plug-ins.
+// objects.go the five verbs that all kinds have, account.go what is asked before them, folder.go the "vendor". Only
+// this file knows of plug-ins.
 package main
 
 import (
@@ -53,9 +54,6 @@ func (r *Rack) Networks() providers.Networks { return networks(r) }
 
 // Machines returns the machines.
 func (r *Rack) Machines() providers.Machines { return machines{machineObjects(r)} }
-
-// Account returns NoAccount.
-func (*Rack) Account() providers.Account { return providers.NoAccount{} }
 
 // LoadBalancers returns none: a rack has no balancers, and Caps says so.
 func (*Rack) LoadBalancers() providers.LoadBalancers { return providers.NoLoadBalancers{} }

@@ -61,7 +61,7 @@ func strip[S providers.Described, O providers.Identified](ctx context.Context, k
 // TestConformance runs the suite on the provider itself.
 func TestConformance(t *testing.T) {
 	providertest.Run(t, func(t *testing.T) providertest.Fixture {
-		r := &Rack{folder: t.TempDir()}
+		r := &Rack{folder: t.TempDir(), slots: 1000}
 		return providertest.Fixture{Provider: r, Stop: stopped(r), Strip: stripped(r)}
 	})
 }
@@ -93,6 +93,10 @@ func TestFullRack(t *testing.T) {
 	n, err := p.Networks().Create(t.Context(), providers.NetworkSpec{Owner: "demo", Name: "main"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	need := providers.Need{Owner: "demo", Machines: make([]providers.MachineSpec, 2)}
+	if r, err := p.Account().Check(t.Context(), need); err != nil || len(r.Limits) != 1 || !r.Limits[0].Exceeded() {
+		t.Errorf("Check of two machines = %+v, %v, want that there are not so many slots", r, err)
 	}
 	for _, c := range []struct {
 		name string

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/provisionhq/provision/providers"
 )
 
@@ -170,17 +168,20 @@ func tryCheckAtOnce(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	for range 5 {
-		g.Go(func() error {
+	answers := make(chan error, 5)
+	for range cap(answers) {
+		go func() {
 			_, err := s.Provider.Account().Check(ctx, clone(n))
-			return err
-		})
+			answers <- err
+		}()
 	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("one of 5 Checks at once: %w", err)
+	var failed error
+	for range cap(answers) {
+		if err := <-answers; err != nil {
+			failed = fmt.Errorf("one of %d Checks at once: %w", cap(answers), err)
+		}
 	}
-	return nil
+	return failed
 }
 
 func tryCheckCutOff(ctx context.Context, s *suite) error {
