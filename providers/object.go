@@ -138,7 +138,7 @@ type BalancerPort struct {
 	Port          int    `json:"port"`
 	TargetPort    int    `json:"target_port"`
 	HealthPort    int    `json:"health_port,omitempty"` // 0: TargetPort
-	HealthPath    string `json:"health_path,omitempty"` // empty: a TCP connect
+	HealthPath    string `json:"health_path,omitempty"` // empty: a TCP connect; else asked for as HealthScheme says
 	ProxyProtocol bool   `json:"proxy_protocol,omitempty"`
 	IdleSeconds   int    `json:"idle_seconds,omitempty"` // 0: the vendor's default
 }
@@ -193,4 +193,17 @@ type Snapshot struct {
 	Volume      ID    `json:"volume"`
 	SizeGiB     int   `json:"size_gib"`
 	CreatedUnix int64 `json:"created_unix"` // seconds since 1970
+}
+
+// HealthScheme is how the health path is asked for at a vendor that does not try both: "https", whoever signed the certificate, where the
+// port that is checked is one that speaks TLS by custom (443, 6443, 8443), else "http".
+func (p BalancerPort) HealthScheme() string {
+	port := p.HealthPort
+	if port == 0 {
+		port = p.TargetPort
+	}
+	if port == 443 || port == 6443 || port == 8443 {
+		return "https"
+	}
+	return "http"
 }

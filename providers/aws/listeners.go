@@ -51,7 +51,7 @@ func (b *balancer) ports(l listener, place int, all map[int]providers.BalancerPo
 		if g := b.pool(aws.ToString(a.TargetGroupArn)); g != nil {
 			p.TargetPort = int(aws.ToInt32(g.Port))
 			p.HealthPort, _ = strconv.Atoi(aws.ToString(g.HealthCheckPort)) // else it is traffic-port
-			if g.HealthCheckProtocol == elbtypes.ProtocolEnumHttp {
+			if g.HealthCheckProtocol == elbtypes.ProtocolEnumHttp || g.HealthCheckProtocol == elbtypes.ProtocolEnumHttps {
 				p.HealthPath = aws.ToString(g.HealthCheckPath)
 			}
 			p.ProxyProtocol = strings.HasSuffix(aws.ToString(g.TargetGroupName), "p")
@@ -270,7 +270,7 @@ func (w balancers) pool(ctx context.Context, b *balancer, n *network, f front, n
 			in.HealthCheckPort = ptr(strconv.Itoa(f.port.HealthPort))
 		}
 		if f.port.HealthPath != "" {
-			in.HealthCheckProtocol, in.HealthCheckPath = elbtypes.ProtocolEnumHttp, ptr(f.port.HealthPath)
+			in.HealthCheckProtocol, in.HealthCheckPath = elbtypes.ProtocolEnum(strings.ToUpper(f.port.HealthScheme())), ptr(f.port.HealthPath)
 		}
 		out, err := w.p.elb.CreateTargetGroup(ctx, in)
 		if err != nil {

@@ -187,6 +187,9 @@ func probeOf(number string, p providers.BalancerPort) *armnetwork.Probe {
 	q := &armnetwork.ProbePropertiesFormat{Protocol: ptr(armnetwork.ProbeProtocolTCP), Port: ptr(int32(p.TargetPort)), IntervalInSeconds: ptr(int32(5)), ProbeThreshold: ptr(int32(2))}
 	if p.HealthPath != "" {
 		q.Protocol, q.RequestPath = ptr(armnetwork.ProbeProtocolHTTP), ptr(p.HealthPath)
+		if p.HealthScheme() == "https" {
+			q.Protocol = ptr(armnetwork.ProbeProtocolHTTPS)
+		}
 	}
 	if p.HealthPort > 0 {
 		number += "-explicit"

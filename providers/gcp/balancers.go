@@ -225,6 +225,9 @@ func (b *balancer) healthCheck(spec providers.LoadBalancerSpec) *computepb.Healt
 	c := &computepb.HealthCheck{Name: ptr(b.name(checkPart)), CheckIntervalSec: ptr(int32(8)), TimeoutSec: ptr(int32(1)), HealthyThreshold: ptr(int32(1)), UnhealthyThreshold: ptr(int32(3)), Type: ptr("TCP")}
 	if path != "" {
 		c.Type, c.HttpHealthCheck = ptr("HTTP"), &computepb.HTTPHealthCheck{Port: ptr(int32(port)), RequestPath: &path}
+		if (providers.BalancerPort{TargetPort: port}).HealthScheme() == "https" {
+			c.Type, c.HttpHealthCheck, c.HttpsHealthCheck = ptr("HTTPS"), nil, &computepb.HTTPSHealthCheck{Port: ptr(int32(port)), RequestPath: &path}
+		}
 	} else {
 		c.TcpHealthCheck = &computepb.TCPHealthCheck{Port: ptr(int32(port))}
 	}
@@ -313,7 +316,8 @@ func (w balancers) checked(ctx context.Context, want *computepb.HealthCheck) err
 		return err
 	}
 	if err != nil || have.GetType() == want.GetType() && have.GetTcpHealthCheck().GetPort() == want.GetTcpHealthCheck().GetPort() &&
-		have.GetHttpHealthCheck().GetPort() == want.GetHttpHealthCheck().GetPort() && have.GetHttpHealthCheck().GetRequestPath() == want.GetHttpHealthCheck().GetRequestPath() {
+		have.GetHttpHealthCheck().GetPort() == want.GetHttpHealthCheck().GetPort() && have.GetHttpHealthCheck().GetRequestPath() == want.GetHttpHealthCheck().GetRequestPath() &&
+		have.GetHttpsHealthCheck().GetPort() == want.GetHttpsHealthCheck().GetPort() && have.GetHttpsHealthCheck().GetRequestPath() == want.GetHttpsHealthCheck().GetRequestPath() {
 		return err
 	}
 	return w.p.do(ctx, func(id *string) (*compute.Operation, error) {
