@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 
@@ -282,16 +283,25 @@ func (b balancers) place(r *balancerRecord) error {
 	}
 	r.CIDR, r.Netns = net.CIDR, networks(b).netns(net)
 	want := r.Spec.Address
-	switch {
-	case !want.IsValid():
+	if !want.IsValid() {
 		r.Address, err = lastFreeAddress(net.CIDR, taken)
 		return err
+	}
+	if err := placeable(net, want, taken); err != nil {
+		return err
+	}
+	r.Address = want
+	return nil
+}
+
+// placeable returns why an address of the network cannot be given to something in it.
+func placeable(net *networkRecord, want netip.Addr, taken []netip.Addr) error {
+	switch {
 	case !net.CIDR.Contains(want) || want == net.CIDR.Addr() || want == gateway(net.CIDR) || !net.CIDR.Contains(want.Next()):
-		return fail(providers.Invalid, "address %s is none that network %s has for a balancer: it has %s", want, net.Spec.Name, net.CIDR)
+		return fail(providers.Invalid, "address %s is none that network %s has to give: it has %s", want, net.Spec.Name, net.CIDR)
 	case slices.Contains(taken, want):
 		return fail(providers.Conflict, "address %s is taken", want)
 	}
-	r.Address = want
 	return nil
 }
 

@@ -29,6 +29,7 @@ package local
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/provisionhq/provision/providers"
@@ -40,11 +41,14 @@ const DefaultFolder = "/var/lib/provision/local"
 // Options are what a Provider needs to know.
 type Options struct {
 	Folder string // absolute path of a folder on a real disk; empty means DefaultFolder
+	// Address says which address of its network a new machine gets; the zero one, or no function: one that is free.
+	Address func(providers.MachineSpec) netip.Addr
 }
 
 // A Provider makes machines, networks and balancers on this host. It is safe for concurrent use, also by several processes.
 type Provider struct {
 	folder string
+	wanted func(providers.MachineSpec) netip.Addr
 	reap   time.Duration // how long Delete waits for the host's process 1 to reap the supervisor
 	cut    func() error  // for tests: asked at every place where a process may die; nil: never
 }
@@ -54,7 +58,10 @@ func New(o Options) *Provider {
 	if o.Folder == "" {
 		o.Folder = DefaultFolder
 	}
-	return &Provider{folder: o.Folder, reap: 3 * time.Second}
+	if o.Address == nil {
+		o.Address = func(providers.MachineSpec) netip.Addr { return netip.Addr{} }
+	}
+	return &Provider{folder: o.Folder, wanted: o.Address, reap: 3 * time.Second}
 }
 
 // Name returns "local".

@@ -258,6 +258,13 @@ func (m machines) place(r *machineRecord) error {
 	if r.Address.IsValid() && net.CIDR.Contains(r.Address) && !slices.Contains(taken, r.Address) {
 		return nil // a Create that was cut off had chosen it
 	}
+	if want := m.p.wanted(r.Spec); want.IsValid() {
+		if err := placeable(net, want, taken); err != nil {
+			return err
+		}
+		r.Address = want
+		return nil
+	}
 	file := filepath.Join(n.dir(net), "last-address.json")
 	var last netip.Addr
 	if b, err := os.ReadFile(file); err == nil {
