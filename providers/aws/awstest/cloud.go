@@ -33,6 +33,10 @@ type Options struct {
 	Late     int  // answers in which a thing that was made just now is missing
 	Slow     int  // answers in which a machine, balancer or NAT gateway is still on its way to its new state
 	Throttle bool // AWS's documented buckets
+
+	Hook    Hook            // stands between the proxy and moto; nil: nobody does
+	Log     func(Request)   // is told of every request once it is answered; nil: nobody is
+	Prepare func(*exec.Cmd) // may change how moto is started; it counts in New only
 }
 
 // A Cloud is AWS, as far as tests need it, at URL. Its methods are safe for concurrent use.
@@ -131,6 +135,9 @@ func (c *Cloud) start(ctx context.Context, path string) error {
 	c.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a wrapper that it may start is ended with it
 	var said bytes.Buffer
 	c.command.Stderr = &said
+	if c.options.Prepare != nil {
+		c.options.Prepare(c.command)
+	}
 	if err := c.command.Start(); err != nil {
 		return err
 	}

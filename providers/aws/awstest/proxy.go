@@ -14,6 +14,7 @@ import (
 // A Request is what was asked of the cloud.
 type Request struct {
 	Service  string // "ec2", "elasticloadbalancing", "iam", "sts"
+	Region   string
 	Action   string
 	Form     url.Values
 	Mutating bool
@@ -99,7 +100,8 @@ func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	form, _ := url.ParseQuery(string(body))
-	r := &Request{Service: service(req.Header.Get("Authorization")), Action: form.Get("Action"), Form: form}
+	r := &Request{Action: form.Get("Action"), Form: form}
+	r.Region, r.Service = scope(req.Header.Get("Authorization"))
 	r.Mutating = !reads(r.Action)
 	start := time.Now()
 	defer func() {
@@ -107,6 +109,9 @@ func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
 		defer c.mu.Unlock()
 		r.Took = time.Since(start)
 		c.log = append(c.log, *r)
+		if c.options.Log != nil {
+			c.options.Log(*r)
+		}
 	}()
 	if c.place(r) {
 		hang(w)
@@ -126,13 +131,13 @@ func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
 	_, _ = w.Write(a.body)
 }
 
-// service takes the service out of the scope of a signature: …Credential=AKIA…/20261123/eu-west-1/ec2/aws4_request, …
-func service(authorization string) string {
+// scope takes region and service out of the scope of a signature: …Credential=AKIA…/20261123/eu-west-1/ec2/aws4_request, …
+func scope(authorization string) (region, service string) {
 	_, scope, _ := strings.Cut(authorization, "Credential=")
 	if parts := strings.Split(scope, "/"); len(parts) > 3 {
-		return parts[3]
+		return parts[2], parts[3]
 	}
-	return ""
+	return "", ""
 }
 
 // hang ends the connection without an answer.
@@ -190,7 +195,7 @@ func (c *Cloud) ask(req *http.Request, r *Request) answer {
 		return c.consoleOutput(r)
 	}
 	page := c.paged(r)
-	tree, a := c.told(req, r)
+	tree, a := c.hooked(r, func() (*tree, answer) { return c.told(req, r) })
 	if tree == nil {
 		return a
 	}
