@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/providers"
@@ -46,5 +47,5 @@ func (e *Engine) setBalancer(ctx context.Context, c plan.Change) error {
 	e.mu.Lock()
 	e.want.Balancer = plan.BalancerNames(lb)
 	e.mu.Unlock()
-	return e.made(c, entry{ID: lb.ID}, lb.Address.String())
+	return e.made(c, entry{ID: lb.ID}, strings.Join(plan.BalancerNames(lb), ", "))
 }
