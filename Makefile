@@ -11,8 +11,9 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
 setup: ## install what building and testing need (Debian and Ubuntu)
 	@.ci/setup
-build: setup bundle ## build bin/provision, what is sent to nodes, and the bundle
+build: setup bundle ## build bin/provision, the cloud in a box, what is sent to nodes, and the bundle
 	$(GOBUILD) -o bin/provision ./cmd/provision
+	$(GOBUILD) -o bin/cloud-box ./cmd/cloud-box
 	GOARCH=$(ARCH) $(GOBUILD) -o bin/node-agent ./cmd/node-agent
 	GOARCH=$(ARCH) $(GOBUILD) -o bin/node-scout ./cmd/node-scout
 bundle: setup ## build the bundle for ARCH (amd64 or arm64)
@@ -28,7 +29,7 @@ test: ## unit, conformance and script tests, with the race detector
 	$(GO) test -race -timeout 30m ./...
 e2e: build ## the real thing: machines, SSH, Kubernetes, here
 	$(GO) test -tags e2e -count=1 -timeout 30m -v -run E2E -skip E2EHA ./cmd/provision -ha.slack=2
-	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout
+	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout ./cmd/cloud-box
 ha: build ## lose each control-plane machine in turn under load, 20 rounds, and check the history of all writes
 	$(GO) test -tags e2e -count=1 -timeout 4h -v -run E2EHA ./cmd/provision -ha.rounds=20
 crash: ## kill the command at every boundary and at 1,000 random moments; see that it goes on
