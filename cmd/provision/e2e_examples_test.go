@@ -28,6 +28,9 @@ func TestE2EExamples(t *testing.T) {
 			r := newRig(t)
 			dir := t.TempDir()
 			r.copyExample(f, dir)
+			if vendor := vendorOf(t, f); boxes[vendor] {
+				r.newBox(vendor)
+			}
 			golden, err := filepath.Abs(filepath.Join(filepath.Dir(f), "plan.golden"))
 			if err != nil {
 				t.Fatal(err)
@@ -52,6 +55,21 @@ func TestE2EExamples(t *testing.T) {
 
 // aged is what changes in a plan from one day to the next.
 var aged = regexp.MustCompile(`, \d+ days? old`)
+
+// boxes are the vendors whose examples are planned at them in a box.
+var boxes = map[string]bool{"aws": true}
+
+// vendorOf is the provider that a file names.
+func vendorOf(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "\nprovider \"")
+	name, _, _ := strings.Cut(after, "\"")
+	return name
+}
 
 // copyExample copies an example's file, and has its machines kept in a folder of its own: the host may have that very
 // cluster already.
