@@ -7,6 +7,7 @@ package azuretest
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ import (
 const (
 	Subscription = "00000000-0000-0000-0000-000000000001"
 	Location     = "westeurope"
+	Object       = "00000000-0000-0000-0000-00000000000a" // ID of who asks
+	Tenant       = "00000000-0000-0000-0000-00000000000b"
 )
 
 // Options say how the cloud behaves. Time is counted in requests.
@@ -66,6 +69,10 @@ type Cloud struct {
 	servers map[string]policy.Transporter
 	custom  map[string]string // custom data of virtual machines, which no GET returns
 
+	roles    []Role          // nil: all is allowed
+	demanded map[string]bool // actions that requests needed
+	limits   map[string]int  // by name of what is limited
+
 	ctx  context.Context // of what the hardware does
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -79,18 +86,20 @@ func New(o Options) *Cloud {
 	if o.Location == "" {
 		o.Location = Location
 	}
-	c := &Cloud{o: o, items: map[string]*item{}, ghosts: map[string]int{}, ops: map[string]*operation{}, custom: map[string]string{}}
+	c := &Cloud{o: o, items: map[string]*item{}, ghosts: map[string]int{}, ops: map[string]*operation{}, custom: map[string]string{},
+		demanded: map[string]bool{}, limits: map[string]int{}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.servers = c.serve()
 	return c
 }
 
-// Credential is one that the cloud does not look at.
+// Credential is one that the cloud does not look at: that of Object.
 type Credential struct{}
 
-// GetToken returns a token for an hour.
+// GetToken returns a token for an hour, with the claims that Microsoft's have and no signature.
 func (Credential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
+	claims, err := json.Marshal(map[string]string{"oid": Object, "tid": Tenant, "upn": "ops@example.com", "idtyp": "user"})
+	return azcore.AccessToken{Token: "e30." + base64.RawURLEncoding.EncodeToString(claims) + ".", ExpiresOn: time.Now().Add(time.Hour)}, err
 }
 
 // Do answers a request.
@@ -120,8 +129,16 @@ func (c *Cloud) answer(req *http.Request, r Request) *http.Response {
 	if f := c.fault(r); f != nil {
 		return f.response(req)
 	}
-	if r.API == "operation" {
+	if f := c.unauthorized(req, r); f != nil {
+		return f.response(req)
+	}
+	switch r.API {
+	case "operation":
 		return c.poll(req)
+	case "permissions":
+		resp := c.permissions(req)
+		c.page(req, resp)
+		return resp
 	}
 	if r.API == "ResourceGroupsClient.NewListPager" {
 		resp := answered(req, map[string]any{"value": c.listGroups(req.URL.Query().Get("$filter"))})

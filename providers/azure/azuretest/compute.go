@@ -11,15 +11,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v7/fake"
 )
 
-type (
-	vms    = armcompute.VirtualMachine
-	disks  = armcompute.Disk
-	copies = armcompute.Snapshot
-)
-
 // A sku is a machine type of the cloud.
 type sku struct {
 	name, arch    string
+	family        string // that its processors are counted in
 	cpus          int
 	memory        string // GB
 	zones         []string
@@ -30,11 +25,11 @@ type sku struct {
 func skus() []sku {
 	all := []string{"1", "2", "3"}
 	return []sku{
-		{"Standard_B2s", "x64", 2, "4", all, false, false},
-		{"Standard_D2ps_v5", "Arm64", 2, "8", []string{"1", "2"}, true, false},
-		{"Standard_D2s_v5", "x64", 2, "8", all, false, false},
-		{"Standard_D4s_v6", "x64", 4, "16", []string{"1", "3"}, false, true},
-		{"Standard_M416ms_v2", "x64", 416, "11400", nil, false, false},
+		{"Standard_B2s", "x64", "standardBSFamily", 2, "4", all, false, false},
+		{"Standard_D2ps_v5", "Arm64", "standardDPSv5Family", 2, "8", []string{"1", "2"}, true, false},
+		{"Standard_D2s_v5", "x64", "standardDSv5Family", 2, "8", all, false, false},
+		{"Standard_D4s_v6", "x64", "StandardDsv6Family", 4, "16", []string{"1", "3"}, false, true},
+		{"Standard_M416ms_v2", "x64", "standardMSv2Family", 416, "11400", nil, false, false},
 	}
 }
 
@@ -47,53 +42,13 @@ func images() []string {
 
 // compute is the part of the cloud that Microsoft.Compute is.
 func (c *Cloud) compute() *fake.ServerFactory {
-	const vm, disk, snapshot = "Microsoft.Compute/virtualMachines", "Microsoft.Compute/disks", "Microsoft.Compute/snapshots"
-	f := &fake.ServerFactory{}
-	f.VirtualMachinesServer = fake.VirtualMachinesServer{
-		BeginCreateOrUpdate: putter[vms, *armcompute.VirtualMachinesClientBeginCreateOrUpdateOptions](c, vm, func(v vms) armcompute.VirtualMachinesClientCreateOrUpdateResponse {
-			return armcompute.VirtualMachinesClientCreateOrUpdateResponse{VirtualMachine: v}
-		}),
-		Get: c.getVM(getter[vms, *armcompute.VirtualMachinesClientGetOptions](c, vm, func(v vms) armcompute.VirtualMachinesClientGetResponse {
-			return armcompute.VirtualMachinesClientGetResponse{VirtualMachine: v}
-		})),
-		BeginDelete: deleter[*armcompute.VirtualMachinesClientBeginDeleteOptions, armcompute.VirtualMachinesClientDeleteResponse](c, vm),
-		NewListPager: lister[vms, *armcompute.VirtualMachinesClientListOptions](c, vm, func(all []*vms) armcompute.VirtualMachinesClientListResponse {
-			for _, v := range all { // only asked for with statusOnly
-				v.Properties.InstanceView = nil
-			}
-			return armcompute.VirtualMachinesClientListResponse{VirtualMachineListResult: armcompute.VirtualMachineListResult{Value: all}}
-		}),
-		NewListAllPager: everyone[vms, *armcompute.VirtualMachinesClientListAllOptions](c, vm, func(all []*vms) armcompute.VirtualMachinesClientListAllResponse {
-			return armcompute.VirtualMachinesClientListAllResponse{VirtualMachineListResult: armcompute.VirtualMachineListResult{Value: all}}
-		}),
-		BeginStart:                 c.start,
-		BeginAttachDetachDataDisks: c.change,
-	}
-	f.DisksServer = fake.DisksServer{
-		BeginCreateOrUpdate: putter[disks, *armcompute.DisksClientBeginCreateOrUpdateOptions](c, disk, func(v disks) armcompute.DisksClientCreateOrUpdateResponse {
-			return armcompute.DisksClientCreateOrUpdateResponse{Disk: v}
-		}),
-		Get: getter[disks, *armcompute.DisksClientGetOptions](c, disk, func(v disks) armcompute.DisksClientGetResponse {
-			return armcompute.DisksClientGetResponse{Disk: v}
-		}),
-		BeginDelete: deleter[*armcompute.DisksClientBeginDeleteOptions, armcompute.DisksClientDeleteResponse](c, disk),
-		NewListByResourceGroupPager: lister[disks, *armcompute.DisksClientListByResourceGroupOptions](c, disk, func(all []*disks) armcompute.DisksClientListByResourceGroupResponse {
-			return armcompute.DisksClientListByResourceGroupResponse{DiskList: armcompute.DiskList{Value: all}}
-		}),
-		BeginUpdate: c.grow,
-	}
-	f.SnapshotsServer = fake.SnapshotsServer{
-		BeginCreateOrUpdate: putter[copies, *armcompute.SnapshotsClientBeginCreateOrUpdateOptions](c, snapshot, func(v copies) armcompute.SnapshotsClientCreateOrUpdateResponse {
-			return armcompute.SnapshotsClientCreateOrUpdateResponse{Snapshot: v}
-		}),
-		Get: getter[copies, *armcompute.SnapshotsClientGetOptions](c, snapshot, func(v copies) armcompute.SnapshotsClientGetResponse {
-			return armcompute.SnapshotsClientGetResponse{Snapshot: v}
-		}),
-		BeginDelete: deleter[*armcompute.SnapshotsClientBeginDeleteOptions, armcompute.SnapshotsClientDeleteResponse](c, snapshot),
-		NewListByResourceGroupPager: lister[copies, *armcompute.SnapshotsClientListByResourceGroupOptions](c, snapshot, func(all []*copies) armcompute.SnapshotsClientListByResourceGroupResponse {
-			return armcompute.SnapshotsClientListByResourceGroupResponse{SnapshotList: armcompute.SnapshotList{Value: all}}
-		}),
-	}
+	f := &fake.ServerFactory{UsageServer: fake.UsageServer{NewListPager: c.computeUsages}}
+	v, d, s := &f.VirtualMachinesServer, &f.DisksServer, &f.SnapshotsServer
+	wire(c, vmKind, &v.BeginCreateOrUpdate, &v.Get, &v.BeginDelete, &v.NewListPager, &v.NewListAllPager)
+	wire(c, diskKind, &d.BeginCreateOrUpdate, &d.Get, &d.BeginDelete, &d.NewListByResourceGroupPager, &d.NewListPager)
+	wire(c, snapshotKind, &s.BeginCreateOrUpdate, &s.Get, &s.BeginDelete, &s.NewListByResourceGroupPager, &s.NewListPager)
+	v.Get, v.NewListPager = c.getVM(v.Get), c.listVMs(v.NewListPager)
+	v.BeginStart, v.BeginAttachDetachDataDisks, d.BeginUpdate = c.start, c.change, c.grow
 	f.ResourceSKUsServer.NewListPager = c.sizes
 	f.VirtualMachineImagesServer.List = versions
 	return f
@@ -104,7 +59,7 @@ type vmGet = func(context.Context, string, string, *armcompute.VirtualMachinesCl
 // getVM shows how a virtual machine does only to who asks for it.
 func (c *Cloud) getVM(get vmGet) vmGet {
 	return func(ctx context.Context, group, name string, o *armcompute.VirtualMachinesClientGetOptions) (azfake.Responder[armcompute.VirtualMachinesClientGetResponse], azfake.ErrorResponder) {
-		i := c.items[low(c.idOf("Microsoft.Compute/virtualMachines", group, name))]
+		i := c.items[low(c.idOf(vmKind, group, name))]
 		if i == nil || o != nil && o.Expand != nil {
 			return get(ctx, group, name, o)
 		}
@@ -118,9 +73,30 @@ func (c *Cloud) getVM(get vmGet) vmGet {
 	}
 }
 
+type vmList = func(string, *armcompute.VirtualMachinesClientListOptions) azfake.PagerResponder[armcompute.VirtualMachinesClientListResponse]
+
+// listVMs shows of a group's virtual machines not how they do: the list of all is asked for that, with statusOnly.
+func (c *Cloud) listVMs(list vmList) vmList {
+	return func(group string, o *armcompute.VirtualMachinesClientListOptions) azfake.PagerResponder[armcompute.VirtualMachinesClientListResponse] {
+		was := map[*item]any{}
+		for _, i := range c.items {
+			if p := properties(i.doc); i.kind == vmKind && p["instanceView"] != nil {
+				was[i] = p["instanceView"]
+				delete(p, "instanceView")
+			}
+		}
+		defer func() {
+			for i, view := range was {
+				properties(i.doc)["instanceView"] = view
+			}
+		}()
+		return list(group, o)
+	}
+}
+
 // start turns a virtual machine on.
 func (c *Cloud) start(_ context.Context, group, name string, _ *armcompute.VirtualMachinesClientBeginStartOptions) (resp azfake.PollerResponder[armcompute.VirtualMachinesClientStartResponse], refused azfake.ErrorResponder) {
-	i, err := c.find("Microsoft.Compute/virtualMachines", group, name)
+	i, err := c.find(vmKind, group, name)
 	if err != nil {
 		refused.SetError(err)
 		return resp, refused
@@ -136,7 +112,7 @@ func (c *Cloud) start(_ context.Context, group, name string, _ *armcompute.Virtu
 
 // change attaches and detaches disks.
 func (c *Cloud) change(_ context.Context, group, name string, in armcompute.AttachDetachDataDisksRequest, _ *armcompute.VirtualMachinesClientBeginAttachDetachDataDisksOptions) (resp azfake.PollerResponder[armcompute.VirtualMachinesClientAttachDetachDataDisksResponse], refused azfake.ErrorResponder) {
-	i, err := c.find("Microsoft.Compute/virtualMachines", group, name)
+	i, err := c.find(vmKind, group, name)
 	if err == nil && i.busy {
 		err = refuse(409, "AnotherOperationInProgress", "Another operation on this or dependent resource is in progress.")
 	}
@@ -155,7 +131,7 @@ func (c *Cloud) change(_ context.Context, group, name string, in armcompute.Atta
 
 // grow changes the size of a disk.
 func (c *Cloud) grow(_ context.Context, group, name string, in armcompute.DiskUpdate, _ *armcompute.DisksClientBeginUpdateOptions) (resp azfake.PollerResponder[armcompute.DisksClientUpdateResponse], refused azfake.ErrorResponder) {
-	i, err := c.find("Microsoft.Compute/disks", group, name)
+	i, err := c.find(diskKind, group, name)
 	if err != nil {
 		refused.SetError(err)
 		return resp, refused
@@ -168,7 +144,7 @@ func (c *Cloud) grow(_ context.Context, group, name string, in armcompute.DiskUp
 		return resp, refused
 	}
 	c.later(func() { properties(i.doc)["diskSizeGB"] = want }, nil)
-	v, _ := typed[disks](i.doc)
+	v, _ := typed[armcompute.Disk](i.doc)
 	resp.SetTerminalResponse(http.StatusOK, armcompute.DisksClientUpdateResponse{Disk: v}, nil)
 	return resp, refused
 }
@@ -192,7 +168,7 @@ func (c *Cloud) sizes(*armcompute.ResourceSKUsClientListOptions) (resp azfake.Pa
 	str := func(s string) *string { return &s }
 	var all []*armcompute.ResourceSKU
 	for _, s := range skus() {
-		r := &armcompute.ResourceSKU{Name: str(s.name), ResourceType: str("virtualMachines"), Locations: []*string{str(c.o.Location)}}
+		r := &armcompute.ResourceSKU{Name: str(s.name), Family: str(s.family), ResourceType: str("virtualMachines"), Locations: []*string{str(c.o.Location)}}
 		for k, v := range map[string]string{"vCPUs": fmt.Sprint(s.cpus), "MemoryGB": s.memory, "CpuArchitectureType": s.arch, "HyperVGenerations": "V1,V2", "LowPriorityCapable": "True",
 			"TrustedLaunchDisabled": map[bool]string{true: "True", false: "False"}[s.noTrust], "DiskControllerTypes": map[bool]string{true: "NVMe", false: "SCSI"}[s.nvme]} {
 			r.Capabilities = append(r.Capabilities, &armcompute.ResourceSKUCapabilities{Name: str(k), Value: str(v)})

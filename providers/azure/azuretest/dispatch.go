@@ -16,16 +16,16 @@ type kind struct {
 // kinds are the types of resource that the cloud has.
 func kinds() []kind {
 	return []kind{
-		{"Microsoft.Compute/virtualMachines", "VirtualMachinesClient", "NewListAllPager", "NewListPager", true},
-		{"Microsoft.Compute/disks", "DisksClient", "NewListPager", "NewListByResourceGroupPager", true},
-		{"Microsoft.Compute/snapshots", "SnapshotsClient", "NewListPager", "NewListByResourceGroupPager", true},
-		{"Microsoft.Network/virtualNetworks", "VirtualNetworksClient", "NewListAllPager", "NewListPager", false},
-		{"Microsoft.Network/networkSecurityGroups", "SecurityGroupsClient", "NewListAllPager", "NewListPager", false},
-		{"Microsoft.Network/applicationSecurityGroups", "ApplicationSecurityGroupsClient", "NewListAllPager", "NewListPager", false},
-		{"Microsoft.Network/natGateways", "NatGatewaysClient", "NewListAllPager", "NewListPager", false},
-		{"Microsoft.Network/publicIPAddresses", "PublicIPAddressesClient", "NewListAllPager", "NewListPager", false},
-		{"Microsoft.Network/networkInterfaces", "InterfacesClient", "NewListAllPager", "NewListPager", false},
-		{"Microsoft.Network/loadBalancers", "LoadBalancersClient", "NewListAllPager", "NewListPager", false},
+		{vmKind, "VirtualMachinesClient", "NewListAllPager", "NewListPager", true},
+		{diskKind, "DisksClient", "NewListPager", "NewListByResourceGroupPager", true},
+		{snapshotKind, "SnapshotsClient", "NewListPager", "NewListByResourceGroupPager", true},
+		{vnetKind, "VirtualNetworksClient", "NewListAllPager", "NewListPager", false},
+		{firewallKind, "SecurityGroupsClient", "NewListAllPager", "NewListPager", false},
+		{roleKind, "ApplicationSecurityGroupsClient", "NewListAllPager", "NewListPager", false},
+		{natKind, "NatGatewaysClient", "NewListAllPager", "NewListPager", false},
+		{addressKind, "PublicIPAddressesClient", "NewListAllPager", "NewListPager", false},
+		{nicKind, "InterfacesClient", "NewListAllPager", "NewListPager", false},
+		{lbKind, "LoadBalancersClient", "NewListAllPager", "NewListPager", false},
 	}
 }
 
@@ -34,8 +34,14 @@ func apiOf(method, path string) string {
 	verb := map[string]string{http.MethodPut: "BeginCreateOrUpdate", http.MethodDelete: "BeginDelete", http.MethodGet: "Get", http.MethodPatch: "BeginUpdate"}[method]
 	p := low(path)
 	switch {
-	case strings.Contains(p, "/locations/") && (strings.Contains(p, "/operations/") || strings.Contains(p, "/operationresults/")):
+	case strings.Contains(p, "/locations/") && (strings.Contains(p, "/operations/") || strings.Contains(p, "/diskoperations/")) || strings.Contains(p, "/operationresults/"):
 		return "operation"
+	case strings.HasSuffix(p, "/providers/microsoft.authorization/permissions"):
+		return "permissions"
+	case strings.HasSuffix(p, "/usages") && strings.Contains(p, "/microsoft.compute/locations/"):
+		return "UsageClient.NewListPager"
+	case strings.HasSuffix(p, "/usages") && strings.Contains(p, "/microsoft.network/locations/"):
+		return "UsagesClient.NewListPager"
 	case strings.HasSuffix(p, "/providers/microsoft.resources/tags/default"):
 		return "TagsClient.UpdateAtScope"
 	case strings.HasSuffix(p, "/providers/microsoft.compute/skus"):

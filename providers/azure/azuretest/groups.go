@@ -25,6 +25,7 @@ func (c *Cloud) serve() map[string]policy.Transporter {
 	}
 	all["SecurityRulesClient"], all["SubnetsClient"] = n, n
 	all["ResourceSKUsClient"], all["VirtualMachineImagesClient"] = m, m
+	all["UsageClient"], all["UsagesClient"] = m, n
 	all["ResourceGroupsClient"] = fake.NewResourceGroupsServerTransport(&fake.ResourceGroupsServer{
 		CreateOrUpdate: c.putGroup, Get: c.getGroup, BeginDelete: c.dropGroup})
 	all["TagsClient"] = fake.NewTagsServerTransport(&fake.TagsServer{UpdateAtScope: c.retag})

@@ -16,14 +16,13 @@ import (
 // has returned, and fails with its error. The context ends when the cloud is closed. Labels are DNS labels that are never used
 // again; where a thing of a label is not there, there is nothing to remove.
 type Hardware struct {
-	Network     func(context.Context, Network) error                    // a virtual network was made or changed
-	DropNetwork func(ctx context.Context, label string) error           // it goes, when nothing is in it any more
-	Start       func(context.Context, Machine) (netip.Addr, error)      // runs a machine, a new one or one that was stopped; returns where it is reached: its public address from then on, if it has one and the address is not the zero one
-	Stop        func(ctx context.Context, label string) error           // turns a machine off
-	Drop        func(ctx context.Context, label string) error           // removes a machine
-	Balance     func(context.Context, Balancer) (netip.Addr, error)     // a balancer was made or changed; returns where it is reached, as Start does
-	DropBalance func(ctx context.Context, label string) error           // removes a balancer
-	Console     func(ctx context.Context, label string) (string, error) // what a machine has written on its console
+	Network     func(context.Context, Network) error                // a virtual network was made or changed
+	DropNetwork func(ctx context.Context, label string) error       // it goes, when nothing is in it any more
+	Start       func(context.Context, Machine) (netip.Addr, error)  // runs a machine, a new one or one that was stopped; returns where it is reached: its public address from then on, if it has one and the address is not the zero one
+	Stop        func(ctx context.Context, label string) error       // turns a machine off
+	Drop        func(ctx context.Context, label string) error       // removes a machine
+	Balance     func(context.Context, Balancer) (netip.Addr, error) // a balancer was made or changed; returns where it is reached, as Start does
+	DropBalance func(ctx context.Context, label string) error       // removes a balancer
 }
 
 // A Network is a virtual network.

@@ -72,13 +72,8 @@ func (c *Cloud) haste() string {
 
 // begun says in the headers of an answer that an operation has begun.
 func (c *Cloud) begun(req *http.Request, resp *http.Response) {
-	id := fmt.Sprintf("op-%d", c.serial)
-	kind, word := "Azure-AsyncOperation", "operations"
-	if strings.Contains(low(req.URL.Path), "/resourcegroups/") && !strings.Contains(low(req.URL.Path), "/providers/") {
-		kind, word = "Location", "operationresults"
-	}
-	at := fmt.Sprintf("%s://%s/subscriptions/%s/providers/Microsoft.Compute/locations/%s/%s/%s?api-version=2024-01-01", req.URL.Scheme, req.URL.Host, c.o.Subscription, c.o.Location, word, id)
-	resp.Header.Set(kind, at)
+	header, under := operationsOf(low(req.URL.Path), c.o.Location)
+	resp.Header.Set(header, fmt.Sprintf("%s://%s/subscriptions/%s/%s/op-%d?api-version=2024-01-01", req.URL.Scheme, req.URL.Host, c.o.Subscription, under, c.serial))
 	resp.Header.Set("Retry-After", "1")
 	resp.Header.Set("x-ms-retry-after-ms", c.haste())
 	resp.StatusCode = http.StatusAccepted
@@ -89,6 +84,19 @@ func (c *Cloud) begun(req *http.Request, resp *http.Response) {
 		resp.Body, resp.ContentLength = http.NoBody, 0
 	}
 	resp.Status = fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+}
+
+// operationsOf is how a thing's operations are found: the header that says it, and where.
+func operationsOf(path, location string) (header, under string) {
+	switch {
+	case !strings.Contains(path, "/providers/"):
+		return "Location", "operationresults"
+	case strings.Contains(path, "/microsoft.network/"):
+		return "Azure-AsyncOperation", "providers/Microsoft.Network/locations/" + location + "/operations"
+	case strings.Contains(path, "/disks/") || strings.Contains(path, "/snapshots/"):
+		return "Azure-AsyncOperation", "providers/Microsoft.Compute/locations/" + location + "/DiskOperations"
+	}
+	return "Azure-AsyncOperation", "providers/Microsoft.Compute/locations/" + location + "/operations"
 }
 
 // poll answers how far an operation is.

@@ -12,26 +12,26 @@ import (
 func (c *Cloud) prepare(kind, group, name string, have, doc map[string]any) (failure *fault, err error) {
 	p := properties(doc)
 	switch kind {
-	case "Microsoft.Network/publicIPAddresses":
+	case addressKind:
 		p["ipAddress"] = text(have, "properties", "ipAddress")
 		if p["ipAddress"] == "" {
 			c.serial++
 			p["ipAddress"] = fmt.Sprintf("203.0.%d.%d", 113+c.serial/250, 1+c.serial%250)
 		}
-	case "Microsoft.Network/virtualNetworks":
+	case vnetKind:
 		for _, s := range list(doc, "properties", "subnets") {
 			m := s.(map[string]any)
 			m["id"] = c.idOf(kind, group, name) + "/subnets/" + text(m, "name")
 			properties(m)["provisioningState"] = "Succeeded"
 		}
-	case "Microsoft.Network/networkInterfaces":
+	case nicKind:
 		if len(list(doc, "properties", "ipConfigurations")) == 0 {
 			return nil, refuse(400, "InvalidRequestFormat", "A network interface needs an IP configuration.")
 		}
 		return nil, c.address(doc, list(doc, "properties", "ipConfigurations")[0])
-	case "Microsoft.Network/loadBalancers":
+	case lbKind:
 		return nil, c.balance(doc)
-	case "Microsoft.Network/networkSecurityGroups":
+	case firewallKind:
 		for i, r := range list(doc, "properties", "securityRules") {
 			for _, o := range list(doc, "properties", "securityRules")[:i] {
 				if err := clash(r, o); err != nil {
@@ -39,9 +39,9 @@ func (c *Cloud) prepare(kind, group, name string, have, doc map[string]any) (fai
 				}
 			}
 		}
-	case "Microsoft.Compute/virtualMachines":
+	case vmKind:
 		return c.machine(group, name, have, doc)
-	case "Microsoft.Compute/disks", "Microsoft.Compute/snapshots":
+	case diskKind, snapshotKind:
 		return nil, c.disk(have, doc)
 	}
 	return nil, nil
@@ -154,7 +154,7 @@ func (c *Cloud) balance(doc map[string]any) error {
 
 // machine completes a virtual machine, with the disk that is made with it.
 func (c *Cloud) machine(group, name string, have, doc map[string]any) (failure *fault, err error) {
-	p, id := properties(doc), c.idOf("Microsoft.Compute/virtualMachines", group, name)
+	p, id := properties(doc), c.idOf(vmKind, group, name)
 	if have != nil {
 		return nil, refuse(409, "PropertyChangeNotAllowed", "Changing property 'osProfile' is not allowed.")
 	}
@@ -176,7 +176,7 @@ func (c *Cloud) machine(group, name string, have, doc map[string]any) (failure *
 		return nil, refuse(400, "InvalidParameter", "one network interface is needed")
 	}
 	for _, o := range c.items {
-		if o.kind == "Microsoft.Compute/virtualMachines" && slices.Contains(references(o.id, o.doc["properties"]), low(text(nics[0], "id"))) {
+		if o.kind == vmKind && slices.Contains(references(o.id, o.doc["properties"]), low(text(nics[0], "id"))) {
 			return nil, refuse(400, "NicInUse", "Network Interface %s is used by existing resource %s.", text(nics[0], "id"), o.id)
 		}
 	}
@@ -189,8 +189,8 @@ func (c *Cloud) machine(group, name string, have, doc map[string]any) (failure *
 		return refuse(409, "ZonalAllocationFailed", "Allocation failed. We do not have sufficient capacity for the requested VM size in this zone."), nil
 	}
 	disk := text(p, "storageProfile", "osDisk", "name")
-	c.items[low(c.idOf("Microsoft.Compute/disks", group, disk))] = &item{id: c.idOf("Microsoft.Compute/disks", group, disk), kind: "Microsoft.Compute/disks", group: group, name: disk, doc: map[string]any{
-		"id": c.idOf("Microsoft.Compute/disks", group, disk), "name": disk, "location": c.o.Location, "managedBy": id, "properties": map[string]any{"provisioningState": "Succeeded"}}}
+	c.items[low(c.idOf(diskKind, group, disk))] = &item{id: c.idOf(diskKind, group, disk), kind: diskKind, group: group, name: disk, doc: map[string]any{
+		"id": c.idOf(diskKind, group, disk), "name": disk, "location": c.o.Location, "managedBy": id, "properties": map[string]any{"provisioningState": "Succeeded"}}}
 	return nil, nil
 }
 

@@ -7,42 +7,41 @@ import (
 	azfake "github.com/Azure/azure-sdk-for-go/sdk/azcore/fake"
 )
 
-// The handlers that all of Azure's types have, for Microsoft's fake servers: I is the type, O the options of the SDK's method
-// and R its response, which wrap makes.
-
-func putter[I, O, R any](c *Cloud, kind string, wrap func(I) R) func(context.Context, string, string, I, O) (azfake.PollerResponder[R], azfake.ErrorResponder) {
-	return func(_ context.Context, group, name string, in I, _ O) (resp azfake.PollerResponder[R], refused azfake.ErrorResponder) {
+// wire sets the handlers that all of Azure's types have in one of Microsoft's fake servers: I is the type, O… are the options of
+// the SDK's methods and R… their responses, which are the documents that they hold.
+func wire[I, OP, RP, OG, RG, OD, RD, OL, RL, OA, RA any](c *Cloud, kind string,
+	put *func(context.Context, string, string, I, OP) (azfake.PollerResponder[RP], azfake.ErrorResponder),
+	get *func(context.Context, string, string, OG) (azfake.Responder[RG], azfake.ErrorResponder),
+	drop *func(context.Context, string, string, OD) (azfake.PollerResponder[RD], azfake.ErrorResponder),
+	list *func(string, OL) azfake.PagerResponder[RL],
+	all *func(OA) azfake.PagerResponder[RA],
+) {
+	*put = func(_ context.Context, group, name string, in I, _ OP) (resp azfake.PollerResponder[RP], refused azfake.ErrorResponder) {
 		i, err := c.put(kind, group, name, in)
 		if err == nil {
-			var v I
-			if v, err = typed[I](i.doc); err == nil {
-				resp.SetTerminalResponse(http.StatusOK, wrap(v), nil)
+			var r RP
+			if r, err = typed[RP](i.doc); err == nil {
+				resp.SetTerminalResponse(http.StatusOK, r, nil)
 				return resp, refused
 			}
 		}
 		refused.SetError(err)
 		return resp, refused
 	}
-}
-
-func getter[I, O, R any](c *Cloud, kind string, wrap func(I) R) func(context.Context, string, string, O) (azfake.Responder[R], azfake.ErrorResponder) {
-	return func(_ context.Context, group, name string, _ O) (resp azfake.Responder[R], refused azfake.ErrorResponder) {
+	*get = func(_ context.Context, group, name string, _ OG) (resp azfake.Responder[RG], refused azfake.ErrorResponder) {
 		i, err := c.find(kind, group, name)
 		if err == nil {
-			var v I
-			if v, err = typed[I](i.doc); err == nil {
-				resp.SetResponse(http.StatusOK, wrap(v), nil)
+			var r RG
+			if r, err = typed[RG](i.doc); err == nil {
+				resp.SetResponse(http.StatusOK, r, nil)
 				return resp, refused
 			}
 		}
 		refused.SetError(err)
 		return resp, refused
 	}
-}
-
-func deleter[O, R any](c *Cloud, kind string) func(context.Context, string, string, O) (azfake.PollerResponder[R], azfake.ErrorResponder) {
-	return func(_ context.Context, group, name string, _ O) (resp azfake.PollerResponder[R], refused azfake.ErrorResponder) {
-		var none R
+	*drop = func(_ context.Context, group, name string, _ OD) (resp azfake.PollerResponder[RD], refused azfake.ErrorResponder) {
+		var none RD
 		there, err := c.remove(kind, group, name)
 		switch {
 		case err != nil:
@@ -54,30 +53,25 @@ func deleter[O, R any](c *Cloud, kind string) func(context.Context, string, stri
 		}
 		return resp, refused
 	}
+	*list = func(group string, _ OL) azfake.PagerResponder[RL] { return listed[RL](c, kind, group) }
+	*all = func(OA) azfake.PagerResponder[RA] { return listed[RA](c, kind, "") }
 }
 
-func lister[I, O, R any](c *Cloud, kind string, wrap func([]*I) R) func(string, O) azfake.PagerResponder[R] {
-	return func(group string, _ O) azfake.PagerResponder[R] { return listed(c, kind, group, wrap) }
-}
-
-func everyone[I, O, R any](c *Cloud, kind string, wrap func([]*I) R) func(O) azfake.PagerResponder[R] {
-	return func(O) azfake.PagerResponder[R] { return listed(c, kind, "", wrap) }
-}
-
-func listed[I, R any](c *Cloud, kind, group string, wrap func([]*I) R) (resp azfake.PagerResponder[R]) {
+// listed is all of a kind, in one group or in all.
+func listed[R any](c *Cloud, kind, group string) (resp azfake.PagerResponder[R]) {
 	found, err := c.sorted(kind, group)
-	all := []*I{}
+	docs := []any{}
 	for _, i := range found {
-		v, e := typed[I](i.doc)
-		if e != nil {
-			err = e
-		}
-		all = append(all, &v)
+		docs = append(docs, i.doc)
+	}
+	var r R
+	if err == nil {
+		r, err = typed[R](map[string]any{"value": docs})
 	}
 	if err != nil {
 		resp.AddError(err)
 		return resp
 	}
-	resp.AddPage(http.StatusOK, wrap(all), nil)
+	resp.AddPage(http.StatusOK, r, nil)
 	return resp
 }

@@ -18,12 +18,19 @@ type item struct {
 	busy                  bool
 }
 
-// Kinds that more is known of than of others.
+// Kinds of what there is.
 const (
-	groupKind = "Microsoft.Resources/resourceGroups"
-	vmKind    = "Microsoft.Compute/virtualMachines"
-	vnetKind  = "Microsoft.Network/virtualNetworks"
-	lbKind    = "Microsoft.Network/loadBalancers"
+	groupKind    = "Microsoft.Resources/resourceGroups"
+	vmKind       = "Microsoft.Compute/virtualMachines"
+	diskKind     = "Microsoft.Compute/disks"
+	snapshotKind = "Microsoft.Compute/snapshots"
+	vnetKind     = "Microsoft.Network/virtualNetworks"
+	firewallKind = "Microsoft.Network/networkSecurityGroups"
+	roleKind     = "Microsoft.Network/applicationSecurityGroups"
+	natKind      = "Microsoft.Network/natGateways"
+	addressKind  = "Microsoft.Network/publicIPAddresses"
+	nicKind      = "Microsoft.Network/networkInterfaces"
+	lbKind       = "Microsoft.Network/loadBalancers"
 )
 
 func (c *Cloud) groupID(name string) string {
@@ -144,6 +151,8 @@ func (c *Cloud) put(kind, group, name string, v any) (*item, error) {
 	var have map[string]any
 	if i != nil {
 		have = i.doc
+	} else if err := c.exceeds(kind, doc); err != nil {
+		return nil, err
 	}
 	doc["id"], doc["name"], doc["type"] = id, name, kind
 	properties(doc)
@@ -268,7 +277,7 @@ func (c *Cloud) gone(i *item) {
 		switch {
 		case i.kind == groupKind && strings.EqualFold(o.group, i.name) && o.kind != groupKind:
 			delete(c.items, low(o.id))
-		case i.kind == "Microsoft.Compute/virtualMachines" && strings.EqualFold(text(o.doc, "managedBy"), i.id):
+		case i.kind == vmKind && strings.EqualFold(text(o.doc, "managedBy"), i.id):
 			delete(o.doc, "managedBy")
 			if text(i.doc, "properties", "storageProfile", "osDisk", "name") == o.name && o.group == i.group {
 				delete(c.items, low(o.id))
@@ -283,12 +292,12 @@ func (c *Cloud) inUse(i *item) error {
 		return refuse(409, "OperationNotAllowed", "Disk %s is attached to VM %s.", i.name, at)
 	}
 	code := map[string]string{
-		"Microsoft.Network/virtualNetworks":           "InUseSubnetCannotBeDeleted",
-		"Microsoft.Network/networkSecurityGroups":     "InUseNetworkSecurityGroupCannotBeDeleted",
-		"Microsoft.Network/applicationSecurityGroups": "InUseApplicationSecurityGroupCannotBeDeleted",
-		"Microsoft.Network/natGateways":               "InUseNatGatewayCannotBeDeleted",
-		"Microsoft.Network/publicIPAddresses":         "PublicIPAddressCannotBeDeleted",
-		"Microsoft.Network/networkInterfaces":         "NicInUse",
+		vnetKind:     "InUseSubnetCannotBeDeleted",
+		firewallKind: "InUseNetworkSecurityGroupCannotBeDeleted",
+		roleKind:     "InUseApplicationSecurityGroupCannotBeDeleted",
+		natKind:      "InUseNatGatewayCannotBeDeleted",
+		addressKind:  "PublicIPAddressCannotBeDeleted",
+		nicKind:      "NicInUse",
 	}[i.kind]
 	if code == "" {
 		return nil
