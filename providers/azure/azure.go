@@ -68,6 +68,9 @@ type Provider struct {
 	keys keys
 	made memory
 
+	who azcore.TokenCredential
+	raw *arm.Client // for what the SDK's modules have no call for
+
 	groups    *armresources.ResourceGroupsClient
 	resources *armresources.Client
 	tags      *armresources.TagsClient
@@ -85,6 +88,9 @@ type Provider struct {
 	addresses *armnetwork.PublicIPAddressesClient
 	nics      *armnetwork.InterfacesClient
 	lbs       *armnetwork.LoadBalancersClient
+
+	computeUsages *armcompute.UsageClient
+	networkUsages *armnetwork.UsagesClient
 
 	mu      sync.Mutex
 	sizes   map[string]size // machine types on offer, as of sizesAt
@@ -112,6 +118,9 @@ func (p *Provider) connect() error {
 	}
 	options := &arm.ClientOptions{DisableRPRegistration: true, ClientOptions: policy.ClientOptions{Cloud: p.o.cloud(), Transport: p.o.Transport, Retry: patient(),
 		InsecureAllowCredentialWithHTTP: atHome(p.o.Endpoint)}}
+	if p.raw, err = arm.NewClient("provision", "v1.0.0", cred, options); err != nil {
+		return err
+	}
 	compute, err := armcompute.NewClientFactory(p.o.Subscription, cred, options)
 	if err != nil {
 		return err
@@ -124,6 +133,8 @@ func (p *Provider) connect() error {
 	if err != nil {
 		return err
 	}
+	p.who = cred
+	p.computeUsages, p.networkUsages = compute.NewUsageClient(), network.NewUsagesClient()
 	p.groups, p.resources, p.tags = resources.NewResourceGroupsClient(), resources.NewClient(), resources.NewTagsClient()
 	p.vms, p.images, p.skus = compute.NewVirtualMachinesClient(), compute.NewVirtualMachineImagesClient(), compute.NewResourceSKUsClient()
 	p.disks, p.copies = compute.NewDisksClient(), compute.NewSnapshotsClient()
@@ -227,14 +238,19 @@ func (*Provider) Name() string { return "azure" }
 
 // Caps says that Azure has everything. Zones are those that Azure documents for the location.
 func (p *Provider) Caps() providers.Caps {
-	zones := zonesOf(p.o.Location)
+	return providers.Caps{LoadBalancers: true, UDP: true, Volumes: true, Snapshots: true, Spot: true, Zones: p.zones(), Arch: []string{"amd64", "arm64"}, Prices: p.prices()}
+}
+
+// zones are those that Azure documents for the location, and those that the options name.
+func (p *Provider) zones() []string {
+	all := zonesOf(p.o.Location)
 	for _, z := range p.o.Zones {
-		if !slices.Contains(zones, z) {
-			zones = append(zones, z)
+		if !slices.Contains(all, z) {
+			all = append(all, z)
 		}
 	}
-	slices.Sort(zones)
-	return providers.Caps{LoadBalancers: true, UDP: true, Volumes: true, Snapshots: true, Spot: true, Zones: zones, Arch: []string{"amd64", "arm64"}}
+	slices.Sort(all)
+	return all
 }
 
 // Machines returns the virtual machines.
@@ -243,8 +259,8 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 // Networks returns the resource groups with virtual networks.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
 
-// Account returns NoAccount.
-func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+// Account returns the one whose credentials are used.
+func (p *Provider) Account() providers.Account { return account{p} }
 
 // LoadBalancers returns the Standard load balancers.
 func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p} }

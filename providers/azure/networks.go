@@ -316,8 +316,8 @@ func (w networks) check(s providers.NetworkSpec) error {
 		return fail(providers.Invalid, "range %s: it must be the first address of an IPv4 range from /8 to /28", s.CIDR)
 	}
 	for _, z := range s.Zones {
-		if !slices.Contains(w.p.Caps().Zones, z) {
-			return fail(providers.Invalid, "zone %q: location %s has %s", z, w.p.o.Location, strings.Join(w.p.Caps().Zones, ", "))
+		if !slices.Contains(w.p.zones(), z) {
+			return fail(providers.Invalid, "zone %q: location %s has %s", z, w.p.o.Location, strings.Join(w.p.zones(), ", "))
 		}
 	}
 	if len(s.Allow) > 900 {

@@ -329,8 +329,8 @@ func (m machines) check(s providers.MachineSpec) error {
 		return err
 	}
 	switch {
-	case s.Zone != "" && !slices.Contains(m.p.Caps().Zones, s.Zone):
-		return fail(providers.Invalid, "zone %q: location %s has %s", s.Zone, m.p.o.Location, strings.Join(m.p.Caps().Zones, ", "))
+	case s.Zone != "" && !slices.Contains(m.p.zones(), s.Zone):
+		return fail(providers.Invalid, "zone %q: location %s has %s", s.Zone, m.p.o.Location, strings.Join(m.p.zones(), ", "))
 	case s.DiskGiB < 0 || s.DiskGiB > 4095 || s.DiskGiB > 0 && s.DiskGiB < defaultDisk:
 		return fail(providers.Invalid, "disk of %d GiB: it can have from %d to 4095", s.DiskGiB, defaultDisk)
 	case len(s.Pool) > 256 || len(m.imageOf(s)) > 256:

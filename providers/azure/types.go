@@ -74,7 +74,9 @@ func newest(all []*armcompute.VirtualMachineImageResource) string {
 // A size is what machines of a type are like.
 type size struct {
 	providers.MachineType
-	trusted bool // it can have secure boot and a virtual TPM
+	family  string // that its processors are counted in
+	closed  string // why this subscription cannot have it here; empty: it can
+	trusted bool   // it can have secure boot and a virtual TPM
 	spot    bool
 	nvme    bool // its disks are NVMe's only
 }
@@ -92,9 +94,10 @@ func (p *Provider) offers(ctx context.Context) (map[string]size, error) {
 	if err != nil {
 		return nil, err
 	}
-	known = map[string]size{}
+	known, prices := map[string]size{}, machinePrices(p.o.Location)
 	for _, s := range all {
 		if z, ok := p.offer(s); ok {
+			z.PriceUSD = prices[z.Name]
 			known[z.Name] = z
 		}
 	}
@@ -104,7 +107,7 @@ func (p *Provider) offers(ctx context.Context) (map[string]size, error) {
 	return known, nil
 }
 
-// offer reads an entry of the list; false if it is not a type that this subscription can have here.
+// offer reads an entry of the list; false if it is not a machine type that is sold here.
 func (p *Provider) offer(s *armcompute.ResourceSKU) (z size, ok bool) {
 	if !strings.EqualFold(val(s.ResourceType), "virtualMachines") || !slices.ContainsFunc(s.Locations, func(l *string) bool { return strings.EqualFold(val(l), p.o.Location) }) {
 		return z, false
@@ -121,7 +124,7 @@ func (p *Provider) offer(s *armcompute.ResourceSKU) (z size, ok bool) {
 		return z, false
 	}
 	z = size{providers.MachineType{Name: val(s.Name), CPUs: 1000 * cpus, MemoryMiB: int(math.Round(memory * 1024)), DiskGiB: defaultDisk, GPUs: gpus, Arch: arch},
-		can["TrustedLaunchDisabled"] != "True" && arch == "amd64", can["LowPriorityCapable"] == "True", can["DiskControllerTypes"] == "NVMe"}
+		val(s.Family), "", can["TrustedLaunchDisabled"] != "True" && arch == "amd64", can["LowPriorityCapable"] == "True", can["DiskControllerTypes"] == "NVMe"}
 	for _, l := range s.LocationInfo {
 		if strings.EqualFold(val(l.Location), p.o.Location) {
 			for _, n := range l.Zones {
@@ -132,17 +135,20 @@ func (p *Provider) offer(s *armcompute.ResourceSKU) (z size, ok bool) {
 	for _, r := range s.Restrictions {
 		switch {
 		case val(r.Type) == armcompute.ResourceSKURestrictionsTypeLocation:
-			return z, false
+			z.closed = string(val(r.ReasonCode))
 		case r.RestrictionInfo != nil:
 			z.Zones = slices.DeleteFunc(z.Zones, func(name string) bool {
 				return slices.ContainsFunc(r.RestrictionInfo.Zones, func(n *string) bool { return name == p.o.Location+"-"+val(n) })
 			})
 		}
 	}
-	known := p.Caps().Zones
+	known := p.zones()
 	z.Zones = slices.DeleteFunc(z.Zones, func(name string) bool { return !slices.Contains(known, name) })
 	slices.Sort(z.Zones)
-	return z, len(z.Zones) > 0 || len(known) == 0
+	if len(z.Zones) == 0 && len(known) > 0 && z.closed == "" {
+		z.closed = "offered in no zone"
+	}
+	return z, true
 }
 
 // size looks a machine type up.
@@ -153,7 +159,10 @@ func (p *Provider) size(ctx context.Context, name string) (size, error) {
 	}
 	z, ok := all[name]
 	if !ok {
-		return z, fail(providers.Invalid, "type %q: location %s does not offer it to this subscription", name, p.o.Location)
+		return z, fail(providers.Invalid, "type %q: location %s does not offer it", name, p.o.Location)
+	}
+	if z.closed != "" {
+		return z, fail(providers.Invalid, "type %q: location %s does not offer it to this subscription: %s", name, p.o.Location, z.closed)
 	}
 	return z, nil
 }
@@ -166,6 +175,9 @@ func (m machines) Types(ctx context.Context) (all []providers.MachineType, err e
 		return nil, err
 	}
 	for _, z := range known {
+		if z.closed != "" {
+			continue
+		}
 		z.Zones = slices.Clone(z.Zones)
 		all = append(all, z.MachineType)
 	}

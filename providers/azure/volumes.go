@@ -241,8 +241,8 @@ func (w volumes) check(s providers.VolumeSpec) error {
 	switch {
 	case s.SizeGiB < 1 || s.SizeGiB > 65536:
 		return fail(providers.Invalid, "%d GiB: it can have from 1 to 65536", s.SizeGiB)
-	case s.Zone != "" && !slices.Contains(w.p.Caps().Zones, s.Zone):
-		return fail(providers.Invalid, "zone %q: location %s has %s", s.Zone, w.p.o.Location, strings.Join(w.p.Caps().Zones, ", "))
+	case s.Zone != "" && !slices.Contains(w.p.zones(), s.Zone):
+		return fail(providers.Invalid, "zone %q: location %s has %s", s.Zone, w.p.o.Location, strings.Join(w.p.zones(), ", "))
 	case s.Type != "" && !slices.Contains(armcompute.PossibleDiskStorageAccountTypesValues(), armcompute.DiskStorageAccountTypes(s.Type)):
 		return fail(providers.Invalid, "type %q: Azure has none of that name", s.Type)
 	}
