@@ -44,6 +44,8 @@ type app struct {
 	events  bool            // with --json the verb writes events, and diagnostics among them
 	verb    *cobra.Command  // that runs, if it works on a cluster's file
 	cluster *config.Cluster // that was loaded last
+
+	rehearsal *rehearsal // that the command works on; nil: on the cluster itself
 }
 
 // flags are those that several verbs share.
@@ -59,6 +61,7 @@ type flags struct {
 	autoApprove        bool
 	timings            bool
 	noCheck            bool
+	rehearse           bool
 	width              int
 }
 
@@ -270,6 +273,11 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 		return nil, err
 	}
 	defer func() { err = untouched(err) }()
+	if a.flags.rehearse {
+		if err := a.rehearse(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	p, err := a.provider(ctx, c)
 	if err != nil {
 		return nil, err

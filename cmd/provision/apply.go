@@ -43,6 +43,7 @@ func (a *app) workFlags(c *cobra.Command) {
 	c.Annotations = map[string]string{streams: "events"}
 	f.IntVar(&a.flags.width, "parallelism", 512, "steps at once; what the vendor allows is kept to besides")
 	a.programFlags(c)
+	a.rehearseFlag(c)
 }
 
 // programFlags are the flags of verbs that need bundle and node agent.
@@ -59,6 +60,9 @@ func (a *app) apply(ctx context.Context, c *cobra.Command, file string, rest []s
 	w, err := a.work(file, "apply", true)
 	if err != nil {
 		return err
+	}
+	if w.saved != nil && a.flags.rehearse {
+		return diag.New(diag.BadFlags, "%s is a plan of the cluster itself, and cannot be rehearsed. Nothing was changed.", file).Next("To rehearse the cluster's file:", "provision apply --rehearse "+word(w.file))
 	}
 	return a.do(ctx, w)
 }

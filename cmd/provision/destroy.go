@@ -28,5 +28,8 @@ func (a *app) destroy(ctx context.Context, c *cobra.Command, file string, rest [
 	if err != nil {
 		return err
 	}
-	return a.do(ctx, w)
+	if err := a.do(ctx, w); err != nil {
+		return err
+	}
+	return a.endRehearsal(ctx)
 }

@@ -25,6 +25,7 @@ func (a *app) kubeconfigCommand() *cobra.Command {
 		}
 		return err
 	})
+	a.rehearseFlag(c)
 	c.Flags().IntVar(&days, "days", 365, "how long its certificate is valid")
 	return c
 }
@@ -52,6 +53,7 @@ func person() string {
 func (a *app) kubectlCommand() *cobra.Command {
 	c := a.command("kubectl [FILE] -- ARGUMENTS…", "Run the bundle's kubectl as the cluster's administrator", a.kubectl)
 	c.Flags().StringVar(&a.flags.bundle, "bundle", "", "path of the bundle (default: beside the program)")
+	a.rehearseFlag(c)
 	return c
 }
 

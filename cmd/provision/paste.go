@@ -47,7 +47,7 @@ func (a *app) diagnostics(err error) diag.Diagnostics {
 }
 
 // carried are the flags that a command needs to be about the same cluster and the same state.
-var carried = [...]string{"state", "state-dir", "identity", "passphrase-file", "passphrase-fd", "passphrase-env", "var", "var-file", "bundle", "agent"}
+var carried = [...]string{"state", "state-dir", "identity", "passphrase-file", "passphrase-fd", "passphrase-env", "var", "var-file", "bundle", "agent", "rehearse"}
 
 // paste completes a command that is shown for pasting with the file and the flags that were given to this one.
 func (a *app) paste(command string) string {
@@ -68,6 +68,10 @@ func (a *app) paste(command string) string {
 		f := a.verb.Flags().Lookup(name)
 		isPlace := name == "state" || name == "state-dir"
 		if f == nil || c.Flags().Lookup(name) == nil || given(words, name) || isPlace && placed || !f.Changed && !(isPlace && a.flags.state.settled && f.Value.String() != "") {
+			continue
+		}
+		if f.Value.Type() == "bool" {
+			command += " --" + name
 			continue
 		}
 		for _, value := range values(f) {

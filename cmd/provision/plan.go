@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
@@ -18,7 +19,11 @@ func (a *app) planCommand() *cobra.Command {
 		if err := noArgs(c, rest); err != nil {
 			return err
 		}
-		return a.plan(ctx, file, out, destroy, detailed)
+		err := a.plan(ctx, file, out, destroy, detailed)
+		if r := a.rehearsal; r != nil && r.fresh { // a plan leaves nothing behind
+			err = errors.Join(err, r.end(ctx))
+		}
+		return err
 	})
 	c.Long = `Show what apply would change, with the reason and the line of the file that asks for it. Nothing is changed.
 
@@ -33,6 +38,7 @@ func (a *app) planCommand() *cobra.Command {
 	f.BoolVar(&destroy, "destroy", false, "plan what destroy would remove")
 	f.StringSliceVar(&a.flags.keep, "keep", nil, "with --destroy, leave these: volumes (and their snapshots), or snapshots")
 	a.choiceFlags(c)
+	a.rehearseFlag(c)
 	a.complete(c)
 	a.programFlags(c)
 	return c

@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) sshCommand() *cobra.Command {
-	return a.command("ssh [FILE] NODE [-- COMMAND…]", "Run a command, or a shell, on a node", func(ctx context.Context, c *cobra.Command, file string, rest []string) error {
+	c := a.command("ssh [FILE] NODE [-- COMMAND…]", "Run a command, or a shell, on a node", func(ctx context.Context, c *cobra.Command, file string, rest []string) error {
 		file, rest = oneNode(file, rest)
 		if len(rest) == 0 {
 			return diag.New(diag.BadFlags, "ssh needs the name of a node.").Next("See which there are:", "provision status "+file)
@@ -25,6 +25,8 @@ func (a *app) sshCommand() *cobra.Command {
 		line := strings.Join(rest[1:], " ")
 		return a.onNode(ctx, file, rest[0], func(h ssh.Host) error { return a.runThere(ctx, h, line) })
 	})
+	a.rehearseFlag(c)
+	return c
 }
 
 // oneNode allows the file to be left out: a single argument that is no file is the node.

@@ -30,6 +30,7 @@ func (a *app) statusCommand() *cobra.Command {
 		return a.showStatus(st)
 	})
 	c.Flags().BoolVar(&a.flags.json, "json", false, "write JSON to stdout")
+	a.rehearseFlag(c)
 	return c
 }
 

@@ -57,6 +57,7 @@ const (
 	LabelReserved      ID = "label-reserved"
 	BadTaint           ID = "bad-taint"
 	BadFlags           ID = "bad-flags"
+	Rehearsal          ID = "rehearsal"
 	UnknownNode        ID = "unknown-node"
 	PlanRefused        ID = "plan-refused"
 	PlanStale          ID = "plan-stale"
@@ -192,6 +193,7 @@ var table = []Entry{
 	{LabelReserved, "Label is reserved", ExitRefused},
 	{BadTaint, "Taint not allowed", ExitRefused},
 	{BadFlags, "Flags or arguments not accepted", ExitRefused},
+	{Rehearsal, "No rehearsal", ExitRefused},
 	{UnknownNode, "Unknown node", ExitRefused},
 	{PlanRefused, "Plan not approved", ExitRefused},
 	{PlanStale, "Plan is out of date", ExitRefused},
