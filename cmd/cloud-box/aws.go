@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -48,12 +49,18 @@ func openAmazon(ctx context.Context, o options) (vendor, error) {
 	a := &amazon{say: o.say, regions: map[string]bool{}, fronts: map[string]netip.Addr{}, sizes: map[types.InstanceType]size{}}
 	a.rack = rack.New(rack.Folder(o.folder), a.rebalance)
 	var err error
-	a.cloud, err = awstest.New(ctx, awstest.Options{Hook: a.hook, Log: o.log, Prepare: func(c *exec.Cmd) { c.SysProcAttr.Pdeathsig = syscall.SIGKILL }})
+	a.cloud, err = awstest.New(ctx, awstest.Options{Hook: a.hook, Log: o.log, Prepare: prepare})
 	if err != nil {
 		return nil, err
 	}
 	a.cloud.SetConsole(a.rack.Console)
 	return a, nil
+}
+
+// prepare makes moto end with this thread, and keeps what is meant for AWS's own tools from it: it would look for a profile.
+func prepare(c *exec.Cmd) {
+	c.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	c.Env = slices.DeleteFunc(c.Env, func(e string) bool { return strings.HasPrefix(e, "AWS_") })
 }
 
 // environment is what a client needs to know, with keys that are none, and without files that could have others.
