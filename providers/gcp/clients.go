@@ -2,8 +2,8 @@ package gcp
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	neturl "net/url"
 	"os"
@@ -41,8 +41,14 @@ type clients struct {
 	regional  *compute.RegionOperationsClient
 	global    *compute.GlobalOperationsClient
 
+	projects *compute.ProjectsClient
+	regions  *compute.RegionsClient
+	routes   *compute.RoutesClient
+
 	http     *http.Client // for what the client cannot do
 	endpoint string
+	alone    bool   // the endpoint stands in for all of Google, not for Compute alone
+	email    string // of the credentials, if they are a service account's
 }
 
 // fromEnvironment fills in what Google's own tools take from the environment.
@@ -59,8 +65,11 @@ func fromEnvironment(o *Options) {
 	}
 }
 
-// scope is what the credentials are asked for.
-const scope = "https://www.googleapis.com/auth/compute"
+// scopes are what the credentials are asked for: Compute, and to be told who one is and which permissions one has.
+func scopes() []string {
+	const auth = "https://www.googleapis.com/auth/"
+	return []string{auth + "compute", auth + "cloud-platform.read-only", auth + "userinfo.email"}
+}
 
 // dial makes the clients. It names the project of the credentials if the options name none.
 func dial(ctx context.Context, o *Options) (*clients, error) {
@@ -68,10 +77,11 @@ func dial(ctx context.Context, o *Options) (*clients, error) {
 	if o.Endpoint != "" {
 		opts = append(opts, option.WithEndpoint(strings.TrimSuffix(o.Endpoint, "/")))
 	}
+	email := ""
 	if strings.HasPrefix(o.Endpoint, "http://") {
 		opts = append(opts, option.WithoutAuthentication()) // a token never travels in clear
 	} else {
-		found, err := google.FindDefaultCredentials(ctx, scope)
+		found, err := google.FindDefaultCredentials(ctx, scopes()...)
 		if err != nil {
 			return nil, fail(providers.Denied, "no credentials: run gcloud auth application-default login, or name a file in GOOGLE_APPLICATION_CREDENTIALS: %w", err)
 		}
@@ -79,12 +89,13 @@ func dial(ctx context.Context, o *Options) (*clients, error) {
 			o.Project = found.ProjectID
 		}
 		opts = append(opts, option.WithTokenSource(found.TokenSource))
+		email = emailIn(found.JSON)
 	}
 	if o.Project == "" {
 		return nil, fail(providers.Invalid, "no project: name one with project or GOOGLE_CLOUD_PROJECT")
 	}
-	c := &clients{}
-	web, _, err := transport.NewClient(ctx, append(slices.Clone(opts), option.WithScopes(scope))...)
+	c := &clients{email: email, alone: strings.HasPrefix(o.Endpoint, "http://")}
+	web, _, err := transport.NewClient(ctx, append(slices.Clone(opts), option.WithScopes(scopes()...))...)
 	c.http, c.endpoint = web, "https://compute.googleapis.com"
 	if o.Endpoint != "" {
 		c.endpoint = strings.TrimSuffix(o.Endpoint, "/")
@@ -108,6 +119,9 @@ func dial(ctx context.Context, o *Options) (*clients, error) {
 		client(ctx, &c.zonal, compute.NewZoneOperationsRESTClient, opts),
 		client(ctx, &c.regional, compute.NewRegionOperationsRESTClient, opts),
 		client(ctx, &c.global, compute.NewGlobalOperationsRESTClient, opts),
+		client(ctx, &c.projects, compute.NewProjectsRESTClient, opts),
+		client(ctx, &c.regions, compute.NewRegionsRESTClient, opts),
+		client(ctx, &c.routes, compute.NewRoutesRESTClient, opts),
 	} {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", providers.Invalid, err)
@@ -122,6 +136,23 @@ func client[C any](ctx context.Context, c **C, make func(context.Context, ...opt
 	return err
 }
 
+// emailIn is who a service account's key is for; "" for other credentials.
+func emailIn(credentials []byte) string {
+	var key struct {
+		Email string `json:"client_email"`
+	}
+	_ = json.Unmarshal(credentials, &key) // those of the metadata server are empty
+	return key.Email
+}
+
+// service is where a service of Google's is that is not Compute.
+func (c *clients) service(host string) string {
+	if c.alone {
+		return c.endpoint
+	}
+	return "https://" + host
+}
+
 // post makes a request that the client makes wrongly: of lists that are asked for by POST it sends the whole request as the body
 // (as of compute v1.75.0), and Google knows no such fields.
 func (c *clients) post(ctx context.Context, path, page string, answer proto.Message) error {
@@ -129,7 +160,20 @@ func (c *clients) post(ctx context.Context, path, page string, answer proto.Mess
 	if page != "" {
 		url += "?pageToken=" + neturl.QueryEscape(page)
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("{}"))
+	var data json.RawMessage
+	if err := c.ask(ctx, url, "{}", &data); err != nil {
+		return err
+	}
+	return protojson.UnmarshalOptions{DiscardUnknown: true, AllowPartial: true}.Unmarshal(data, answer)
+}
+
+// ask makes a request and reads the answer: a POST if there is a question, else a GET.
+func (c *clients) ask(ctx context.Context, url, question string, answer any) error {
+	verb := http.MethodGet
+	if question != "" {
+		verb = http.MethodPost
+	}
+	q, err := http.NewRequestWithContext(ctx, verb, url, strings.NewReader(question))
 	if err != nil {
 		return err
 	}
@@ -142,9 +186,5 @@ func (c *clients) post(ctx context.Context, path, page string, answer proto.Mess
 	if err := googleapi.CheckResponse(resp); err != nil {
 		return err
 	}
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	return protojson.UnmarshalOptions{DiscardUnknown: true, AllowPartial: true}.Unmarshal(data, answer)
+	return json.NewDecoder(resp.Body).Decode(answer)
 }

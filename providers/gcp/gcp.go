@@ -183,8 +183,8 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 // Networks returns the VPC networks.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
 
-// Account returns NoAccount.
-func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+// Account returns what Google knows of whoever asks, of the project and of the region.
+func (p *Provider) Account() providers.Account { return account{p} }
 
 // LoadBalancers returns the passthrough Network Load Balancers.
 func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p} }

@@ -84,24 +84,27 @@ func archOf(t *computepb.MachineType) string {
 	return ""
 }
 
-// arch looks a machine type up in a zone, and says for which architecture it is.
-func (p *Provider) arch(ctx context.Context, zone, name string) (string, error) {
+// typeAt looks a machine type up in a zone; Invalid if it is not on offer there.
+func (p *Provider) typeAt(ctx context.Context, zone, name string) (*computepb.MachineType, error) {
 	if !nameForm.MatchString(name) {
-		return "", fail(providers.Invalid, "type %q: Google has none of that name", name)
+		return nil, fail(providers.Invalid, "type %q: Google has none of that name", name)
 	}
 	t, err := get(ctx, p, func() (*computepb.MachineType, error) {
 		return p.api.types.Get(ctx, &computepb.GetMachineTypeRequest{Project: p.o.Project, Zone: zone, MachineType: name})
 	})
 	if gone(err) {
-		return "", fail(providers.Invalid, "type %q: zone %s has none of that name", name, zone)
+		return nil, fail(providers.Invalid, "type %q: zone %s has none of that name", name, zone)
 	}
-	if err != nil {
-		return "", err
+	if err == nil && archOf(t) == "" {
+		return nil, fail(providers.Invalid, "type %q is for neither amd64 nor arm64", name)
 	}
-	if archOf(t) == "" {
-		return "", fail(providers.Invalid, "type %q is for neither amd64 nor arm64", name)
-	}
-	return archOf(t), nil
+	return t, err
+}
+
+// arch says for which architecture a machine type is.
+func (p *Provider) arch(ctx context.Context, zone, name string) (string, error) {
+	t, err := p.typeAt(ctx, zone, name)
+	return archOf(t), err
 }
 
 // Types returns the types that the region's zones offer.

@@ -165,6 +165,8 @@ func (c *Cloud) dress(r *call, t *thing) (then func(), no *refusal) {
 		from := c.find(b["sourceDisk"].(string), "global")
 		b["sourceDiskId"], b["diskSizeGb"], b["status"] = from.body["id"], from.body["sizeGb"], "CREATING"
 		return func() { b["status"] = "READY" }, nil
+	case "networks":
+		return func() { c.wayOut(t) }, nil
 	case "subnetworks":
 		p, err := netip.ParsePrefix(fmt.Sprint(b["ipCidrRange"]))
 		if err != nil || p != p.Masked() {
@@ -207,6 +209,14 @@ func (c *Cloud) dress(r *call, t *thing) (then func(), no *refusal) {
 		b["size"] = 0
 	}
 	return nil, nil
+}
+
+// wayOut gives a new network the route to the internet that Google gives it.
+func (c *Cloud) wayOut(network *thing) {
+	r := &thing{place: "global", kind: "routes", name: "default-route-" + network.name, ready: true}
+	r.body = object{"kind": "compute#route", "id": fmt.Sprint(c.number()), "name": r.name, "network": network.body["selfLink"], "destRange": "0.0.0.0/0", "priority": 1000,
+		"nextHopGateway": base + "global/gateways/default-internet-gateway", "selfLink": base + r.path(), "creationTimestamp": stamp()}
+	c.things[r.path()] = r
 }
 
 func size(b object) int {

@@ -60,6 +60,9 @@ type Cloud struct {
 	window  time.Time // in which requests are counted
 	count   int
 
+	granted map[string]bool    // permissions; nil: all
+	quotas  map[string]float64 // limits that were set
+
 	settling  sync.Mutex          // held while hooks for balancers run
 	forwarded map[string]Balancer // as hooks were told
 }
@@ -110,7 +113,7 @@ func (c *Cloud) Reset(o Options) {
 	defer c.mu.Unlock()
 	c.options, c.log, c.cut, c.faults, c.running = o, nil, nil, nil, nil
 	c.limits, c.things, c.done = map[string]int{}, map[string]*thing{}, map[string]*operation{}
-	c.console = Console
+	c.console, c.granted, c.quotas = Console, nil, map[string]float64{}
 	c.furnish()
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 const collections = `addresses diskTypes disks firewalls forwardingRules globalOperations images instances machineTypes
-	networkEndpointGroups networks projects regionBackendServices regionHealthChecks regionOperations regions routers snapshots
+	networkEndpointGroups networks projects regionBackendServices regionHealthChecks regionOperations regions routers routes snapshots
 	subnetworks zoneOperations zones`
 
 const verbs = `aggregatedList attachDisk attachNetworkEndpoints delete detachDisk detachNetworkEndpoints get getFromFamily

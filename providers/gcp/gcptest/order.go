@@ -148,6 +148,8 @@ func (c *Cloud) vanish(t *thing) {
 		for _, g := range c.things {
 			g.ends = slices.DeleteFunc(slices.Clone(g.ends), func(x string) bool { return x == t.path() })
 		}
+	case "networks":
+		delete(c.things, "global/routes/default-route-"+t.name)
 	case "forwardingRules":
 		for _, a := range c.things {
 			if a.kind == "addresses" && slices.Contains(users(a), t.body["selfLink"]) {

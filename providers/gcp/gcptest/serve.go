@@ -88,8 +88,11 @@ func (c *Cloud) serve(w http.ResponseWriter, q *http.Request) {
 	var answer object
 	var no *refusal
 	if m == nil {
+		answer, no = c.beside(q, data, &entry)
+	}
+	if m == nil && answer == nil && no == nil {
 		no = refuse(404, "notFound", "The requested URL %s was not found on this server.", q.URL.Path)
-	} else {
+	} else if m != nil {
 		answer, no = c.answer(&call{method: m, vars: vars, query: q.URL.Query(), log: &entry}, data)
 	}
 	status := http.StatusOK
@@ -138,6 +141,9 @@ func (c *Cloud) answer(r *call, data []byte) (object, *refusal) {
 	}
 	if f := c.faulty(r.id, false); f != nil {
 		return nil, &refusal{f.status, f.code, f.message, f.after}
+	}
+	if no := c.denied(r); no != nil {
+		return nil, no
 	}
 	if r.verb == "wait" {
 		return c.waited(r)

@@ -114,7 +114,7 @@ func (c *Cloud) reads(r *call) (object, *refusal) {
 		return c.endpoints(r)
 	}
 	if r.collection == "projects" {
-		return object{"kind": "compute#project", "name": Project, "id": "1", "selfLink": strings.TrimSuffix(base, "/")}, nil
+		return c.project(r)
 	}
 	path := r.place() + "/" + r.kind() + "/" + r.name()
 	switch {
@@ -130,7 +130,20 @@ func (c *Cloud) reads(r *call) (object, *refusal) {
 	if t == nil || !t.visible() {
 		return nil, missing(path)
 	}
+	if r.collection == "regions" && r.name() == Region {
+		b := maps.Clone(t.body)
+		b["quotas"] = c.counted(true)
+		return b, nil
+	}
 	return t.body, nil
+}
+
+// project answers with the project itself.
+func (c *Cloud) project(r *call) (object, *refusal) {
+	if r.vars["project"] != Project {
+		return nil, refuse(404, "notFound", "The resource 'projects/%s' was not found", r.vars["project"])
+	}
+	return object{"kind": "compute#project", "name": Project, "id": "1", "selfLink": strings.TrimSuffix(base, "/"), "quotas": c.counted(false)}, nil
 }
 
 // family answers with the newest image.
