@@ -147,8 +147,7 @@ func TestTheDocumentedRole(t *testing.T) {
 	role, _, _ = strings.Cut(role, "```")
 	got := strings.Fields(strings.ReplaceAll(role, "- ", ""))
 	if want := Permissions(); !slices.Equal(got, want) {
-		t.Errorf("docs/security.md has %v
-the code %v", got, want)
+		t.Errorf("docs/security.md has %v\nthe code %v", got, want)
 	}
 	if !slices.IsSorted(got) {
 		t.Error("they are not sorted")
@@ -200,7 +199,7 @@ func TestAccountIsRefused(t *testing.T) {
 	if r := checked(t, p, needed()); len(r.Unseen) != 1 || !strings.HasPrefix(r.Unseen[0], "permissions: ") {
 		t.Errorf("without the service that knows permissions, unseen is %q", r.Unseen)
 	}
-	other := *p
+	other := again(t, Options{})
 	other.o.Region = "mars-north1"
 	if _, err := other.Account().Check(t.Context(), needed()); providers.KindOf(err) != providers.Invalid || !strings.Contains(err.Error(), "mars-north1") {
 		t.Errorf("a region that there is not: %v", err)
