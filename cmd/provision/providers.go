@@ -56,7 +56,11 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 	case providers.KindOf(err) == "":
 		return nil, err
 	}
-	return nil, diag.Wrap(err, diag.KindID(string(providers.KindOf(err))), "%s.", sentence(err.Error())).At(&c.Provider.Range, in)
+	id := diag.KindID(string(providers.KindOf(err)))
+	if id == diag.PermissionMissing { // nothing was asked yet: there are no credentials
+		id = diag.VendorDenied
+	}
+	return nil, diag.Wrap(err, id, "%s.", sentence(err.Error())).At(&c.Provider.Range, in)
 }
 
 // placed are the provider's attributes, with paths that start where the file is. What a file says is not changed: a saved plan

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/provisionhq/provision/providers"
@@ -21,6 +22,7 @@ type Fake struct {
 	faults  *faults
 	limits  *buckets
 	store   *store
+	died    sync.Map // machines of Options.Dies that have, by ID
 }
 
 // New returns a vendor in memory, empty. Options that do not hold are without effect; Options.Validate finds them.

@@ -13,13 +13,34 @@ type machines struct {
 	objects[providers.MachineSpec, providers.Machine]
 }
 
-// Types returns three sizes, each in all zones.
+// Create makes the machine, which may stop at once.
+func (m machines) Create(ctx context.Context, spec providers.MachineSpec) (providers.Machine, error) {
+	got, err := m.objects.Create(ctx, spec)
+	if err != nil || !slices.Contains(m.fake.options.Dies, spec.Name) {
+		return got, err
+	}
+	if _, again := m.fake.died.LoadOrStore(got.ID, true); again {
+		return got, nil
+	}
+	if err := m.fake.Stop(ctx, got.ID); err != nil {
+		return got, err
+	}
+	return m.Get(ctx, got.ID)
+}
+
+// Types returns three sizes, each in all zones but where Options.Sold says which.
 func (m machines) Types(ctx context.Context) ([]providers.MachineType, error) {
 	c := providers.Call{Noun: providers.MachineNoun, Verb: providers.TypesVerb}
 	if err := m.fake.call(ctx, c, 1, func() (bool, error) { return false, nil }); err != nil {
 		return nil, err
 	}
-	return machineTypes(), nil
+	types := machineTypes()
+	for i, t := range types {
+		if in, limited := m.fake.options.Sold[t.Name]; limited {
+			types[i].Zones = slices.Clone(in)
+		}
+	}
+	return types, nil
 }
 
 func machineTypes() []providers.MachineType {

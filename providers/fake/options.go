@@ -28,6 +28,10 @@ type Options struct {
 	Lag Duration `json:"lag,omitempty"`
 	// Lacks names what the vendor does not have: "balancer", "volume", "snapshot", "udp", "spot".
 	Lacks []string `json:"lacks,omitempty"`
+	// Sold names the zones that types of machine are on offer in; a type that is not named is so in all.
+	Sold map[string][]string `json:"sold,omitempty"`
+	// Dies names machines that stop as soon as they are made, once in each process: Create returns them Stopped.
+	Dies []string `json:"dies,omitempty"`
 	// Prices are what things cost beside machines; without them plans have no cost.
 	Prices *providers.Prices `json:"prices,omitempty"`
 	// Account is what is told of the account; without it there is none.

@@ -116,6 +116,10 @@ func afterwards(t *testing.T, c *Cluster, then [][]string) (ds diag.Diagnostics)
 			ds = append(ds, UnknownVersion(c, known))
 		case "machine-types":
 			ds = append(ds, UnknownMachineType(c, &c.Pools[0], known))
+		case "zones":
+			ds = append(ds, UnknownZones(c, &c.Pools[0], known)...)
+		case "none":
+			ds = append(ds, NoSpot(c, &c.Pools[0]), NoBalancers(c))
 		case "providers":
 			ds = append(ds, UnknownProvider(c, known))
 		case "attributes":

@@ -15,6 +15,35 @@ func UnknownMachineType(c *Cluster, p *Pool, known []string) diag.Diagnostic {
 		At(c.at(key+".machine", key), in)
 }
 
+// UnknownZones says which zones of the pool the vendor does not have.
+func UnknownZones(c *Cluster, p *Pool, known []string) (ds diag.Diagnostics) {
+	key, in := p.block()
+	at := c.at(key+".zones", key)
+	if len(known) == 0 && len(p.Zones) > 0 {
+		return diag.Diagnostics{diag.New(diag.Unsupported, "Provider %q has no zones: it is one place. Nothing was changed.", c.Provider.Name).At(at, in).Next("Remove the attribute zones.")}
+	}
+	for _, z := range p.Zones {
+		if !slices.Contains(known, z) {
+			ds = append(ds, diag.New(diag.UnknownZone, "Provider %q has no zone %q.%s It has %s. Nothing was changed.",
+				c.Provider.Name, z, diag.DidYouMean(z, known), some(known)).At(at, in))
+		}
+	}
+	return ds
+}
+
+// NoSpot says that the vendor has no spot machines.
+func NoSpot(c *Cluster, p *Pool) diag.Diagnostic {
+	key, in := p.block()
+	return diag.New(diag.Unsupported, "Provider %q has no spot machines. Nothing was changed.", c.Provider.Name).
+		At(c.at(key+".spot", key), in).Next("Remove the attribute spot: ordinary machines cost more, and are not taken away.")
+}
+
+// NoBalancers says that the vendor has no balancers.
+func NoBalancers(c *Cluster) diag.Diagnostic {
+	return diag.New(diag.Unsupported, "Provider %q has no balancers to put before the API. Nothing was changed.", c.Provider.Name).
+		At(c.at("endpoint.balancer", "endpoint"), "endpoint").Next("Remove the attribute balancer, or take an address in the machines' network instead: address, in the same block.")
+}
+
 // UnknownVersion says that the bundle does not hold the version of Kubernetes that the file asks for.
 func UnknownVersion(c *Cluster, held []string) diag.Diagnostic {
 	d := diag.New(diag.UnknownVersion, "The bundle does not hold Kubernetes %s. It holds %s. Nothing was changed.", c.Kubernetes, some(held)).

@@ -47,6 +47,7 @@ const (
 	BadVersion         ID = "bad-version"
 	UnknownVersion     ID = "unknown-version"
 	UnknownMachineType ID = "unknown-machine-type"
+	UnknownZone        ID = "unknown-zone"
 	UnknownProvider    ID = "unknown-provider"
 	BadRange           ID = "bad-range"
 	OverlappingRanges  ID = "overlapping-ranges"
@@ -183,6 +184,7 @@ var table = []Entry{
 	{BadVersion, "Not a version", ExitRefused},
 	{UnknownVersion, "Version not in the bundle", ExitRefused},
 	{UnknownMachineType, "Unknown machine type", ExitRefused},
+	{UnknownZone, "Unknown zone", ExitRefused},
 	{UnknownProvider, "Unknown provider", ExitRefused},
 	{BadRange, "Not a usable address range", ExitRefused},
 	{OverlappingRanges, "Address ranges overlap", ExitRefused},

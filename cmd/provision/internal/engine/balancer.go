@@ -41,7 +41,7 @@ func (e *Engine) setBalancer(ctx context.Context, c plan.Change) error {
 		lb, err = e.Provider.LoadBalancers().Create(ctx, spec)
 		return err
 	})
-	if err != nil && providers.KindOf(err) != providers.Exists {
+	if refused(lb.Meta, err) {
 		return err
 	}
 	e.mu.Lock()

@@ -23,7 +23,7 @@ func (e *Engine) explain(address string, err error) diag.Diagnostics {
 			d = d.At(cause, in)
 		}
 		if d.Advice == "" {
-			d = d.Next("What is done is kept. When the cause is mended, run the same command again to go on:", e.again())
+			d = d.Next(mend(d.ID)+"What is done is kept; run the same command again to go on:", e.again())
 		}
 		ds = append(ds, d)
 	}
@@ -199,8 +199,8 @@ func (e *Engine) vendorError(what string, err error) error {
 	d := diag.Wrap(err, diag.KindID(string(kind)), "%s: %s.", upper(what), strings.TrimRight(err.Error(), ".")).At(&at, e.provider())
 	if kind == providers.Denied {
 		d.ID = diag.VendorDenied
-		d = d.Next("See who you are for the vendor, whether the credentials still hold, and whether account and region are those that you mean. Then run the same command again:", e.again())
 	}
+	d = d.Next(mendLook(d.ID)+"Then run the same command again:", e.again())
 	var known interface{ Advice() (string, []string) }
 	if errors.As(err, &known) {
 		d.Advice, d.Commands = known.Advice()

@@ -45,6 +45,12 @@ func (e *Engine) waiting(address, what string, limit time.Duration) (stop func()
 	}
 }
 
+// refused says whether a create made nothing that is ours. What exists already is the cluster's own, if the vendor returns it; else the
+// name is somebody else's.
+func refused(m providers.Meta, err error) bool {
+	return err != nil && (providers.KindOf(err) != providers.Exists || m.ID == "")
+}
+
 func (e *Engine) createNetwork(ctx context.Context, c plan.Change) error {
 	c.Action = plan.Create // also as the second half of a replacement: the first is behind us
 	spec := plan.NetworkSpec(e.Cluster, e.want.UID)
@@ -53,7 +59,7 @@ func (e *Engine) createNetwork(ctx context.Context, c plan.Change) error {
 		n, err = e.Provider.Networks().Create(ctx, spec)
 		return err
 	})
-	if err != nil && providers.KindOf(err) != providers.Exists {
+	if refused(n.Meta, err) {
 		return err
 	}
 	if err := e.elses(n.Meta); err != nil {
@@ -126,7 +132,7 @@ func (e *Engine) createMachine(ctx context.Context, c plan.Change) error {
 		o, err = e.Provider.Machines().Create(ctx, asked)
 		return err
 	})
-	if err != nil && providers.KindOf(err) != providers.Exists {
+	if refused(o.Meta, err) {
 		return err
 	}
 	if err := e.elses(o.Meta); err != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,6 +22,11 @@ func (e *Engine) Preflight(ctx context.Context, p *plan.Plan) (warnings diag.Dia
 	r, err := e.check(ctx, need, p.Need(e.Cluster, e.want.UID, e.world, false))
 	if err != nil {
 		return nil, err
+	}
+	for _, p := range notOffered(need, e.world.Types) {
+		if !slices.ContainsFunc(r.Problems, func(o providers.Problem) bool { return o.Noun == p.Noun && o.Name == p.Name }) {
+			r.Problems = append(r.Problems, p) // the vendor has not said it itself
+		}
 	}
 	f := newFindings(e, r, need)
 	if ds := f.refused(); ds.HasErrors() {

@@ -114,6 +114,10 @@ func (e *Engine) stopped(ctx context.Context, s graph.StepResult) error {
 		return diag.Wrap(s.Err, diag.MachineDied, "The machine %s stopped while it was set up. What was done on it is kept.", m.Name).
 			Next("Run the same command again; it starts the machine and goes on:", e.again())
 	}
+	if errors.Is(err, providers.NotFound) {
+		return diag.Wrap(s.Err, diag.MachineDied, "The machine %s (%s) is gone at the vendor: it was removed, or ended by itself, while it was set up.", m.Name, mach.ID).
+			Next("See at the vendor why. Run the same command again; it makes the machine anew and goes on:", e.again())
+	}
 	return s.Err
 }
 

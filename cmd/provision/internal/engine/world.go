@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +52,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 // survey asks the vendor what there is and what is on offer, at once.
 func (e *Engine) survey(ctx context.Context) error {
 	checked := make(chan error, 1)
-	go func() { checked <- e.checkTypes(ctx) }()
+	go func() { checked <- e.checkOffer(ctx) }()
 	looked := e.look(ctx, e.wanted())
 	if err := <-checked; err != nil { // of two errors always the same one
 		return err
@@ -160,38 +159,11 @@ func (e *Engine) askKube(ctx context.Context) error {
 	return nil
 }
 
-// checkTypes finds machine types that the vendor does not have, with the line that asks for each.
-func (e *Engine) checkTypes(ctx context.Context) error {
-	types, err := e.Provider.Machines().Types(ctx)
-	if err != nil {
-		return e.vendorError("list machine types", err)
-	}
-	e.world.Types, e.world.Prices = types, e.Provider.Caps().Prices
-	var known []string
-	for _, t := range types {
-		known = append(known, t.Name)
-	}
-	var ds diag.Diagnostics
-	pools := []*config.Pool{&e.Cluster.ControlPlane}
-	for i := range e.Cluster.Pools {
-		pools = append(pools, &e.Cluster.Pools[i])
-	}
-	for _, p := range pools {
-		if !slices.Contains(known, p.Machine) {
-			ds = append(ds, config.UnknownMachineType(e.Cluster, p, known))
-		}
-	}
-	if limit := e.Provider.Caps().MaxNameLen; limit > 0 {
-		ds = append(ds, config.NamesTooLong(e.Cluster, limit)...)
-	}
-	return ds.Err()
-}
-
-// Check compares the file with the vendor's machine types and, if there is a bundle at hand, with the version that it
+// Check compares the file with what the vendor offers and, if there is a bundle at hand, with the version that it
 // holds. It touches nothing and needs no state.
 func Check(ctx context.Context, o Options) error {
 	e := New(o)
-	if err := e.checkTypes(ctx); err != nil {
+	if err := e.checkOffer(ctx); err != nil {
 		return err
 	}
 	if _, err := os.Stat(o.Bundle); err != nil || o.Provider.Caps().Simulated {

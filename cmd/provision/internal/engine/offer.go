@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/providers"
+)
+
+// checkOffer finds what the file asks for and the vendor does not have, with the line that asks for each: machine types, zones,
+// spot machines, balancers, long names.
+func (e *Engine) checkOffer(ctx context.Context) error {
+	types, err := e.Provider.Machines().Types(ctx)
+	if err != nil {
+		return e.vendorError("list machine types", err)
+	}
+	caps := e.Provider.Caps()
+	e.world.Types, e.world.Prices = types, caps.Prices
+	var known []string
+	for _, t := range types {
+		known = append(known, t.Name)
+	}
+	var ds diag.Diagnostics
+	pools := []*config.Pool{&e.Cluster.ControlPlane}
+	for i := range e.Cluster.Pools {
+		pools = append(pools, &e.Cluster.Pools[i])
+	}
+	for _, p := range pools {
+		if !slices.Contains(known, p.Machine) {
+			ds = append(ds, config.UnknownMachineType(e.Cluster, p, known))
+		}
+		ds = append(ds, config.UnknownZones(e.Cluster, p, caps.Zones)...)
+		if p.Spot && !caps.Spot {
+			ds = append(ds, config.NoSpot(e.Cluster, p))
+		}
+	}
+	if e.Cluster.Endpoint.Balancer && !caps.LoadBalancers {
+		ds = append(ds, config.NoBalancers(e.Cluster))
+	}
+	if caps.MaxNameLen > 0 {
+		ds = append(ds, config.NamesTooLong(e.Cluster, caps.MaxNameLen)...)
+	}
+	return ds.Err()
+}
+
+// notOffered are the machines that are needed in a zone where their type is not offered. Those that are there already stay.
+func notOffered(need providers.Need, types []providers.MachineType) (ps []providers.Problem) {
+	zones := map[string][]string{}
+	for _, t := range types {
+		zones[t.Name] = t.Zones
+	}
+	for _, m := range need.Machines {
+		if in := zones[m.Type]; m.Zone != "" && len(in) > 0 && !slices.Contains(in, m.Zone) {
+			ps = append(ps, providers.Problem{Kind: providers.Invalid, Noun: providers.MachineNoun, Name: m.Name, Field: "zone",
+				Text: fmt.Sprintf("type %s is not offered in zone %s; it is in %s", m.Type, m.Zone, strings.Join(in, ", "))})
+		}
+	}
+	return ps
+}

@@ -1,0 +1,51 @@
+package engine
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/provisionhq/provision/bootstrap/ssh"
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/graph"
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/fake"
+)
+
+// TestMachineEndsWhileItBoots: a connection that breaks is the machine's end if the vendor says so, whether it stopped or is gone.
+func TestMachineEndsWhileItBoots(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(*fake.Fake, providers.ID) error
+		want string
+	}{
+		{"stopped", func(f *fake.Fake, id providers.ID) error { return f.Stop(t.Context(), id) }, "stopped while it was set up"},
+		{"gone", func(f *fake.Fake, id providers.ID) error { return f.Vanish(t.Context(), id) }, "is gone at the vendor"},
+		{"neither", func(*fake.Fake, providers.ID) error { return nil }, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := fake.New(fake.Options{})
+			n, err := f.Networks().Create(t.Context(), providers.NetworkSpec{Owner: "demo", Name: plan.NetworkName})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := f.Machines().Create(t.Context(), providers.MachineSpec{Owner: "demo", Name: "demo-workers-0", Type: "small", Network: n.ID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := New(Options{Provider: f, Cluster: &config.Cluster{Name: "demo", File: "cluster.hcl", Pools: []config.Pool{{Name: "workers", Count: 1, Machine: "small"}}}})
+			e.setMachine(m)
+			if err := test.end(f, m.ID); err != nil {
+				t.Fatal(err)
+			}
+			lost := &ssh.LostError{Host: m.Name, Err: io.EOF}
+			got := e.stopped(t.Context(), graph.StepResult{Address: "node.workers[0] install", Err: lost})
+			d, ok := got.(diag.Diagnostic)
+			if test.want == "" && got != lost || test.want != "" && (!ok || d.ID != diag.MachineDied || !strings.Contains(d.Detail, test.want) || d.Advice == "") {
+				t.Errorf("got %v, want %q", got, test.want)
+			}
+		})
+	}
+}
