@@ -209,6 +209,19 @@ func TestGcloud(t *testing.T) {
 	}
 }
 
+// TestEndpointOfGcloud points us where gcloud is pointed.
+func TestEndpointOfGcloud(t *testing.T) {
+	cloud.Reset(gcptest.Options{})
+	t.Setenv(endpointVariable, cloud.URL+"/compute/v1/")
+	p, err := Open(map[string]any{"project": gcptest.Project, "region": gcptest.Region})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := p.Networks().List(t.Context(), "demo"); err != nil || len(all) != 0 || len(cloud.Requests()) == 0 {
+		t.Errorf("List: %v, %v after %d requests", all, err, len(cloud.Requests()))
+	}
+}
+
 func TestCodesAreOnce(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range Codes() {

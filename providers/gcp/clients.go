@@ -63,7 +63,13 @@ func fromEnvironment(o *Options) {
 			o.Region = os.Getenv(v)
 		}
 	}
+	if o.Endpoint == "" { // as gcloud has it, with the API's version
+		o.Endpoint = strings.TrimSuffix(strings.TrimSuffix(os.Getenv(endpointVariable), "/"), "/compute/v1")
+	}
 }
+
+// endpointVariable is where gcloud looks for a URL in place of Google's own.
+const endpointVariable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
 
 // scopes are what the credentials are asked for: Compute, and to be told who one is and which permissions one has.
 func scopes() []string {

@@ -20,7 +20,7 @@ import (
 var cloud *gcptest.Cloud // of all tests
 
 func TestMain(m *testing.M) {
-	for _, v := range []string{"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_REGION", "CLOUDSDK_COMPUTE_REGION"} {
+	for _, v := range []string{"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_REGION", "CLOUDSDK_COMPUTE_REGION", endpointVariable} {
 		os.Unsetenv(v)
 	}
 	os.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent") // no test may find a person's own

@@ -152,7 +152,9 @@ func (m machines) types(ctx context.Context) (all []providers.MachineType, err e
 			byName[t.GetName()].Zones = append(byName[t.GetName()].Zones, zone)
 		}
 	}
+	by := rates(m.p.o.Region)
 	for _, t := range byName {
+		t.PriceUSD = price(by, *t)
 		if t.CPUs > 0 && t.MemoryMiB > 0 {
 			slices.Sort(t.Zones)
 			all = append(all, *t)
