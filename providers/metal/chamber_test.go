@@ -26,6 +26,7 @@ type chamber struct {
 	*sshtest.Server
 	name, dir string
 	address   netip.Addr
+	readOnly  string // not empty: nothing can be written to its root
 }
 
 // chambers are hosts by address. They connect as a network would.
@@ -118,8 +119,8 @@ func (c *chamber) read(path string) string {
 
 // answer runs a command in the chamber, with a host name, processes and mounts of its own.
 func (c *chamber) answer(e *sshtest.Exec) int {
-	const enter = `mount --bind "$1" "$1" && cd "$1" && mount -t proc proc "$1/proc" && hostname "$2" && chroot "$1" /bin/sh -c "$3"`
-	r := exec.CommandContext(e.Context, "unshare", "-mupf", "--kill-child", "sh", "-c", enter, "chamber", c.dir, c.name, e.Line)
+	const enter = `mount --bind "$1" "$1" && cd "$1" && mount -t proc proc "$1/proc" && hostname "$2" && { [ -z "$4" ] || mount -o remount,bind,ro "$1"; } && chroot "$1" /bin/sh -c "$3"`
+	r := exec.CommandContext(e.Context, "unshare", "-mupf", "--kill-child", "sh", "-c", enter, "chamber", c.dir, c.name, e.Line, c.readOnly)
 	r.Env = []string{"PATH=/bin:/usr/bin:/sbin:/usr/sbin", "SSH_CONNECTION=10.9.9.9 40000 " + c.address.String() + " 22"}
 	r.Stdout, r.Stderr = e.Stdout, e.Stderr
 	err := r.Run()

@@ -139,13 +139,13 @@ func (p *Provider) each(ctx context.Context, hosts []*Host, args ...string) erro
 	return errors.Join(g.Wait(), p.step(ctx))
 }
 
-// keepers returns the hosts that answer and keep the ledger of a network, and the network as it is then: where keepers do
+// keepers returns the hosts that can be written to and keep the ledger of a network, and the network as it is then: where keepers do
 // not answer, others take their place, and who was one once has its copy taken away.
 func (p *Provider) keepers(ctx context.Context, v *view, n network) ([]*Host, network, error) {
 	var keep, more, former []*Host
 	for _, s := range v.sights {
 		switch {
-		case s.err != nil:
+		case !s.writable():
 		case slices.Contains(n.Keepers, s.host.Name) && s.has(n):
 			keep = append(keep, s.host)
 		case len(s.networks) > 0 && slices.ContainsFunc(s.networks, func(o network) bool { return o.key() == n.key() && o.ID == n.ID && o.Version < n.Version }):

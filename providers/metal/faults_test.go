@@ -47,6 +47,7 @@ func TestRefused(t *testing.T) {
 		"a node of ours": {func(t *testing.T, c *chamber) { c.write(t, "/etc/provision/node.json", "{}") }, nil, "node of another cluster of provision"},
 		"half wiped":     {func(t *testing.T, c *chamber) { c.write(t, "/var/lib/etcd/member/snap/db", "x") }, nil, "it has /var/lib/etcd/member/snap/db"},
 		"others' CNI":    {func(t *testing.T, c *chamber) { c.write(t, "/etc/cni/net.d/10-calico.conflist", "x") }, nil, "10-calico.conflist"},
+		"read-only root": {func(_ *testing.T, c *chamber) { c.readOnly = "yes" }, nil, "host-0: its root is read-only"},
 		"in reserve":     {nil, func(h map[string]any) { h["reserve"] = true }, "held in reserve"},
 		"for others":     {nil, func(h map[string]any) { h["role"] = "control-plane" }, "its role is control-plane"},
 		"another type":   {nil, func(h map[string]any) { h["type"] = "gpu" }, "it is of type gpu"},
@@ -371,3 +372,21 @@ func TestConnectionLost(t *testing.T) {
 var sudoAsks = sshtest.Faults{Sudo: "sudo: a password is required"}
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+// TestUnwritable has the host that comes first be one that nothing can be written to: the cluster's ledger is kept by others,
+// and who has such a host only is told why.
+func TestUnwritable(t *testing.T) {
+	cs := newChambers(t, 2)
+	cs.all[0].readOnly = "yes"
+	p := cs.open(cs.attributes())
+	n := network1(t, p, "demo")
+	m, err := p.Machines().Create(t.Context(), spec(n, "a"))
+	if err != nil || m.Private != cs.all[1].address {
+		t.Errorf("got %+v, %v; want it on host-1", m, err)
+	}
+	cs.all[1].readOnly = "yes"
+	_, err = cs.open(cs.attributes()).Networks().Create(t.Context(), providers.NetworkSpec{Owner: "other", Name: "main"})
+	if providers.KindOf(err) != providers.Unavailable || !strings.Contains(err.Error(), "host-0: its root is read-only") || !strings.Contains(err.Error(), "host-1: its root is read-only") {
+		t.Errorf("got %v, want Unavailable that says why of both", err)
+	}
+}

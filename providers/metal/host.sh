@@ -34,7 +34,7 @@ look() {
 	while read -r k v _; do
 		case $k in MemTotal:) say memory "$v"; break ;; esac
 	done </proc/meminfo
-	df -Pk /var/lib 2>/dev/null | { read -r _; read -r _ t _ f _ && say disk "$t $f"; } || :
+	df -Pk /var/lib 2>/dev/null | { read -r _; read -r _ t _ f _ at && say disk "$t $f" && isreadonly "$at" && say refuse "its root is read-only"; } || :
 	! first /etc/machine-id || say machine "$x"
 	for k in /etc/ssh/ssh_host_*_key.pub; do
 		! first "$k" || say key "$x"
@@ -44,7 +44,6 @@ look() {
 	elif [ -e /run/openrc/softlevel ]; then say init openrc
 	elif [ -d /etc/service ]; then say init runit; fi
 	! first /sys/fs/selinux/enforce || say selinux "$x"
-	[ -w /var/lib ] || say refuse "its root is read-only"
 	if first $top/claim.json; then say claim "$x"; else refusals; fi
 	for f in $top/ledger/*/*/*; do
 		case ${f##*/} in
@@ -53,6 +52,16 @@ look() {
 		released.*) say released "${f##*/released.}" ;;
 		esac
 	done
+}
+
+# isreadonly says whether what is mounted there cannot be written to. To root, [ -w ] of some shells says that all can.
+isreadonly() {
+	how=
+	while read -r _ p _ o _; do
+		[ "$p" != "$1" ] || how=$o
+	done </proc/mounts
+	case $how in ro | ro,*) return 0 ;; esac
+	return 1
 }
 
 refusals() {

@@ -27,6 +27,7 @@ type sight struct {
 	root                              bool
 	selinux                           string // "1": enforcing, "0": permissive, "": none
 	cpus, memoryMiB, diskGiB, freeGiB int
+	freeKiB                           int
 	reached                           netip.Addr // where SSH arrived
 	refuse                            []string   // why it cannot become a node
 	claim                             *claim
@@ -135,8 +136,8 @@ func (s *sight) parse(key, value string) (err error) {
 	case "disk":
 		total, free, _ := strings.Cut(value, " ")
 		s.diskGiB, err = strconv.Atoi(total)
-		s.freeGiB, _ = strconv.Atoi(free)
-		s.diskGiB, s.freeGiB = s.diskGiB>>20, s.freeGiB>>20
+		s.freeKiB, _ = strconv.Atoi(free)
+		s.diskGiB, s.freeGiB = s.diskGiB>>20, s.freeKiB>>20
 	case "claim":
 		s.claim = new(claim)
 		err = json.Unmarshal([]byte(value), s.claim)
@@ -150,6 +151,17 @@ func (s *sight) parse(key, value string) (err error) {
 		s.networks = append(s.networks, n)
 	}
 	return err
+}
+
+// What host.sh says of a root that nothing can be written to, and how much must be free for a ledger, which is a few KiB.
+const (
+	readOnlyRoot  = "its root is read-only"
+	ledgerFreeKiB = 1 << 10
+)
+
+// writable says whether the host answers and can be written to.
+func (s *sight) writable() bool {
+	return s.err == nil && !slices.Contains(s.refuse, readOnlyRoot) && s.freeKiB >= ledgerFreeKiB
 }
 
 // private is the address by which nodes reach the host.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"path"
@@ -133,7 +134,7 @@ func (v *view) network(k providers.Key) (network, bool) {
 func (w networks) make(ctx context.Context, v *view, n network) error {
 	hosts := v.first(copies)
 	if len(hosts) == 0 {
-		return fail(providers.Unavailable, "none of the inventory's hosts answers: %w", v.sights[0].err)
+		return v.nowhere()
 	}
 	n.Keepers = nil
 	for _, h := range hosts {
@@ -154,11 +155,24 @@ func (w networks) make(ctx context.Context, v *view, n network) error {
 	return w.p.write(ctx, hosts, n.file(), text(n))
 }
 
-// first returns the first hosts that answer, in the order of their names.
+// nowhere says why no host can keep a ledger.
+func (v *view) nowhere() error {
+	var why []string
+	for _, s := range v.sights {
+		reason := s.err
+		if reason == nil {
+			reason = errors.New(strings.Join(append(slices.Clone(s.refuse), fmt.Sprintf("its disk has %d KiB free", s.freeKiB)), ", "))
+		}
+		why = append(why, fmt.Sprintf("%s: %v", s.host.Name, reason))
+	}
+	return fail(providers.Unavailable, "none of the inventory's hosts answers and can be written to (%s)", strings.Join(why, "; "))
+}
+
+// first returns the first hosts that answer and can be written to, in the order of their names.
 func (v *view) first(n int) []*Host {
 	var hosts []*Host
 	for _, s := range v.sights {
-		if s.err == nil {
+		if s.writable() {
 			hosts = append(hosts, s.host)
 		}
 	}
