@@ -91,8 +91,14 @@ func vipLine(v templates.VIPStatus) string {
 	case v.Holder == "":
 		line = fmt.Sprintf("%s is held by nobody", v.Address)
 	}
+	if len(v.Routers) > 0 && !v.Here {
+		line = fmt.Sprintf("%s is not here", v.Address)
+	}
 	if v.Problem != "" {
 		line += "; " + v.Problem
+	}
+	for _, r := range v.Routers {
+		line += fmt.Sprintf("; router %s: %s", r.Address, r.State)
 	}
 	return line
 }

@@ -2,8 +2,11 @@ package nodeagent
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"os"
+	"reflect"
 	"sync"
 
 	"github.com/provisionhq/provision/controlplane"
@@ -25,11 +28,20 @@ type vip struct {
 
 // An announcement is one virtual address as it is announced for a node.
 type announcement struct {
-	node  templates.Node
-	link  string
-	lease *announcer.Lease
-	stop  func() // and waits
-	err   error
+	node templates.Node
+	link string
+	wish wish
+	stop func() // and waits
+	err  error
+
+	secrets [sha256.Size]byte // of the routers' passwords
+	routers func() []templates.BGPPeerStatus
+}
+
+// A wish is what wants the address: a lease, or a presence.
+type wish interface {
+	Run(context.Context)
+	State() announcer.State
 }
 
 // follow makes the node announce the address that its file names. What works for the same address already goes on.
@@ -40,15 +52,28 @@ func (a *agent) follow(ctx context.Context, n templates.Node) {
 	if n.Role != templates.ControlPlane {
 		n.VIP = netip.Addr{}
 	}
-	was := v.now.node
-	if v.now.err == nil && was.VIP == n.VIP && was.VIPInterface == n.VIPInterface && was.Address == n.Address && was.Name == n.Name {
+	if n.BGP == nil || n.Role != templates.ControlPlane {
+		_ = os.Remove(templates.BGPPath) // of no use any more, and secret
+	}
+	next := announcement{node: n}
+	if b, err := os.ReadFile(templates.BGPPath); err == nil {
+		next.secrets = sha256.Sum256(b)
+	}
+	if v.now.err == nil && v.now.like(next) {
 		return
 	}
 	v.now.end()
-	v.now = announcement{node: n}
+	v.now = next
 	if n.VIP.IsValid() {
 		v.now.err = a.announce(ctx, &v.now)
 	}
+}
+
+// like says whether what is announced, where, and to whom is the same.
+func (w *announcement) like(o announcement) bool {
+	a, b := w.node, o.node
+	return a.VIP == b.VIP && a.VIPInterface == b.VIPInterface && a.Address == b.Address && a.Name == b.Name &&
+		reflect.DeepEqual(a.BGP, b.BGP) && w.secrets == o.secrets
 }
 
 // end gives the address back, if it is here.
@@ -58,33 +83,53 @@ func (w *announcement) end() {
 	}
 }
 
-// announce starts to want the lease.
+// announce starts to want the address.
 func (a *agent) announce(ctx context.Context, v *announcement) error {
+	begin, after := a.elect, func() {}
+	if v.node.BGP != nil {
+		begin = a.present
+	}
+	stop, err := begin(ctx, v)
+	if err != nil {
+		return err
+	}
+	if stop != nil {
+		after = stop
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { v.wish.Run(ctx); close(ended) }()
+	v.stop = func() { cancel(); <-ended; after() }
+	return nil
+}
+
+// ownAPI asks this node's API server whether it is well.
+func ownAPI() func(context.Context) error {
+	return controlplane.HTTPReady(fmt.Sprintf("https://127.0.0.1:%d/readyz", templates.APIPort), pki.ClusterCA.File())
+}
+
+// elect makes one of all nodes have the address, and the neighbours on the link know it.
+func (a *agent) elect(_ context.Context, v *announcement) (stop func(), err error) {
 	n := v.node
 	if v.link = n.VIPInterface; v.link == "" {
 		link, err := announcer.LinkOf(n.Address)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		v.link = link
 	}
 	store, err := etcdClient()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	on := announcer.New(v.link, a.log)
-	v.lease = announcer.NewLease(announcer.LeaseOptions{
+	v.wish = announcer.NewLease(announcer.LeaseOptions{
 		// Its own member is the nearest: if that cannot answer, this node's API server cannot either.
-		Store: store.At(etcd.ClientURL), Key: vipKey + n.VIP.String(), Self: n.Name, Log: a.log, Tell: a.notify,
-		Well: controlplane.HTTPReady(fmt.Sprintf("https://127.0.0.1:%d/readyz", templates.APIPort), pki.ClusterCA.File()),
+		Store: store.At(etcd.ClientURL), Key: vipKey + n.VIP.String(), Self: n.Name, Log: a.log, Tell: a.notify, Well: ownAPI(),
 		Hold: func() error { return on.Hold(n.VIP) },
 		Drop: func() error { return on.Drop(n.VIP) },
 	})
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() { v.lease.Run(ctx); close(ended) }()
-	v.stop = func() { cancel(); <-ended }
-	return nil
+	return nil, nil
 }
 
 // leave gives the address back, if it is here.
@@ -107,8 +152,11 @@ func (v *vip) status() *templates.VIPStatus {
 		s.Problem = v.now.err.Error()
 		return s
 	}
-	st := v.now.lease.State()
+	st := v.now.wish.State()
 	s.Here, s.Holder = st.Here, st.Holder
+	if v.now.routers != nil {
+		s.Routers = v.now.routers()
+	}
 	if !s.Here {
 		s.Problem = st.Problem
 	}

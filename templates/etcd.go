@@ -148,4 +148,6 @@ type VIPStatus struct {
 	Here      bool       `json:"here"`              // this node announces it
 	Holder    string     `json:"holder,omitempty"`  // name of the node that holds it, as far as is known
 	Problem   string     `json:"problem,omitempty"` // why this node cannot hold it
+
+	Routers []BGPPeerStatus `json:"routers,omitempty"` // that are told of it; then several nodes may have it at once
 }

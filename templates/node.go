@@ -26,7 +26,7 @@ const (
 // What an agent does when a running node's file changes: Bundle restarts everything. Address restarts etcd (after its peer
 // URL was changed in the cluster), kube-apiserver, kubelet and flanneld. Etcd restarts etcd, kube-controller-manager and
 // kube-scheduler when it grows from one to more or shrinks to one, and nothing otherwise: etcd itself knows its members.
-// Endpoints, APINames, VIP and VIPInterface restart nothing: the balancer and the announcer follow, and the API server
+// Endpoints, APINames, VIP, VIPInterface and BGP restart nothing: the balancer and the announcer follow, and the API server
 // reads its new certificate while it runs. Labels and Taints only matter to a node that has not joined yet.
 type Node struct {
 	Schema     int        `json:"schema"`
@@ -53,6 +53,7 @@ type Node struct {
 
 	VIP          netip.Addr `json:"vip,omitzero"`            // control plane only: address that moves to a node whose API server is well
 	VIPInterface string     `json:"vip_interface,omitempty"` // the link to announce it on; "": the one that has Address
+	BGP          *BGP       `json:"bgp,omitempty"`           // not nil: no link, but routers are told of VIP, by each node whose API server is well
 }
 
 // An EtcdMember is one member of the cluster's etcd.

@@ -84,6 +84,9 @@ func (n *Announcer) Hold(a netip.Addr) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.held[a] = cancel
+	if link.Attrs().Flags&net.FlagLoopback != 0 {
+		return nil // nobody is behind it: routers are told by other means
+	}
 	go n.speak(ctx, a, link.Attrs())
 	return nil
 }
