@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
@@ -57,9 +58,9 @@ func (a *app) showStatus(s engine.Status) error {
 		a.showEtcd(*s.Etcd)
 	}
 	if v := s.Address; v != nil {
-		words := "at " + v.Holder
-		if v.Holder == "" {
-			words = v.Problem
+		words := v.Problem
+		if v.Holder != "" {
+			words = strings.TrimSuffix("at "+v.Holder+"; "+v.Problem, "; ")
 		}
 		fmt.Fprintf(a.out, "\nVirtual address %s: %s\n", v.Address, words)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
@@ -15,6 +16,7 @@ type Endpoint struct {
 	Address   netip.Addr // virtual address that moves between the control-plane machines; zero: none
 	Interface string     // the link that it is announced on; empty: the one with the machine's address
 	Balancer  bool       // a balancer of the vendor stands before the API servers
+	BGP       *BGP       // routers are told which machines have the address, and several have it at once; nil: neighbours on the link, and one has it
 	Names     []string   // further DNS names and addresses that the API's certificate is for; the first is in kubeconfigs
 }
 
@@ -35,7 +37,7 @@ func (l *loader) endpoint(b *hclsyntax.Block) {
 			l.report(l.diag(diag.IPv6NotYet, v.place, r.in, "%q is IPv6. This version of provision makes clusters with IPv4 only.", v.text))
 		default:
 			e.Address = a
-			l.checkVirtual(v, a)
+			l.checkVirtual(v, a, has(b, "bgp"))
 		}
 	}
 	if v, ok := r.text("interface"); ok {
@@ -52,11 +54,20 @@ func (l *loader) endpoint(b *hclsyntax.Block) {
 	if e.Interface != "" && !e.Address.IsValid() {
 		l.report(l.diag(diag.BadValue, b.DefRange(), r.in, "The interface is the one to announce the virtual address on, and there is no address."))
 	}
-	r.finish()
+	if g := l.atMostOneIn(b, "bgp", "endpoint"); g != nil {
+		e.BGP = l.bgp(g)
+		l.checkRouted(e, g.DefRange())
+	}
+	r.finish("bgp")
 }
 
-// checkVirtual refuses a virtual address that cannot be one.
-func (l *loader) checkVirtual(v item, a netip.Addr) {
+// has says whether a block has one of that type in it.
+func has(b *hclsyntax.Block, kind string) bool {
+	return slices.ContainsFunc(b.Body.Blocks, func(n *hclsyntax.Block) bool { return n.Type == kind })
+}
+
+// checkVirtual refuses a virtual address that cannot be one. Neighbours look for it on the link, unless routers lead to it.
+func (l *loader) checkVirtual(v item, a netip.Addr, routed bool) {
 	n := l.cluster.Network
 	for _, own := range []struct {
 		what string
@@ -66,7 +77,11 @@ func (l *loader) checkVirtual(v item, a netip.Addr) {
 			l.report(l.diag(diag.BadValue, v.place, "endpoint", "%s is in the range of the %s, %s. A virtual address is a free one of the network that the machines are in.", a, own.what, own.in))
 		}
 	}
-	if n.Machines.IsValid() && !n.Machines.Contains(a) {
+	switch inside := n.Machines.Contains(a); {
+	case !n.Machines.IsValid():
+	case routed && inside:
+		l.report(l.diag(diag.BadValue, v.place, "endpoint", "%s is in the range of the machines, %s: neighbours would look for it on the link, and not ask a router. With BGP it is a free one that is in no range of the cluster.", a, n.Machines))
+	case !routed && !inside:
 		l.report(l.diag(diag.BadValue, v.place, "endpoint", "%s is not in the range of the machines, %s: neighbours would not look for it there.", a, n.Machines))
 	}
 }

@@ -41,6 +41,9 @@ func (e *Engine) addressHealth(agents map[string]*templates.Status) *AddressHeal
 	if !e.Cluster.Endpoint.Address.IsValid() {
 		return nil
 	}
+	if e.Cluster.Endpoint.BGP != nil {
+		return e.routedHealth(agents)
+	}
 	h := &AddressHealth{Address: e.Cluster.Endpoint.Address}
 	var here, problems []string
 	for _, name := range slices.Sorted(maps.Keys(agents)) {

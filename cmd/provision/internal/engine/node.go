@@ -110,6 +110,13 @@ func (e *Engine) files(role templates.Role, token pki.Token) ([]templates.File, 
 			return nil, err
 		}
 	}
+	if g := e.Cluster.Endpoint.BGP; g != nil && role == templates.ControlPlane {
+		b, err := routersSecrets(g)
+		if err != nil {
+			return nil, err
+		}
+		content[templates.BGPPath] = b
+	}
 	if token != (noToken) {
 		b, err := pki.Kubeconfig{
 			Cluster: e.Cluster.Name, Server: "https://" + templates.LocalEndpoint, CA: e.secrets.authority.Cluster.CertPEM(),

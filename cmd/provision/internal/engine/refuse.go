@@ -46,13 +46,19 @@ func (e *Engine) refuse(p *plan.Plan) error {
 	return ds.Err()
 }
 
-// astray refuses a virtual address outside of the range that the machines are in: no neighbour would look for it there.
+// astray refuses a virtual address outside of the range that the machines are in: no neighbour would look for it there. One that
+// routers lead to must be outside.
 func (e *Engine) astray(machines netip.Prefix) diag.Diagnostics {
 	a := e.Cluster.Endpoint.Address
-	if !a.IsValid() || !machines.IsValid() || machines.Contains(a) {
+	routed := e.Cluster.Endpoint.BGP != nil
+	if !a.IsValid() || !machines.IsValid() || machines.Contains(a) != routed {
 		return nil
 	}
 	at := e.Cluster.Ranges["endpoint.address"]
+	if routed {
+		return diag.Diagnostics{diag.New(diag.BadValue, "The virtual address %s is in the range of the machines, %s: neighbours would look for it on the link, and not ask a router.", a, machines).At(&at, "endpoint").
+			Next("Take a free address that is in no range of the cluster.")}
+	}
 	return diag.Diagnostics{diag.New(diag.BadValue, "The virtual address %s is not in the range of the machines, %s: neighbours would not look for it there.", a, machines).At(&at, "endpoint").
 		Next("Take a free address of that range, or say in the file which range the machines are to be in: machines, in the block network.")}
 }

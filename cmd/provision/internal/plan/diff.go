@@ -111,11 +111,14 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 	if slices.ContainsFunc(ch.Fields, func(f Field) bool { return !live(m, *host.Node, len(d.controlPlane()), f) }) {
 		ch.Action = Restart
 	}
+	if slices.Contains(host.Stale, templates.BGPPath) { // the agent takes it while it runs; what it says is secret
+		ch.Fields = append(ch.Fields, Field{"bgp.password", "another", "the file's"})
+	}
 	n := len(ch.Fields)
 	if host.Agent != d.want.Agent {
 		ch.Fields = append(ch.Fields, Field{"agent", short(host.Agent), short(d.want.Agent)})
 	}
-	for _, f := range host.Stale {
+	for _, f := range slices.DeleteFunc(slices.Clone(host.Stale), func(f string) bool { return f == templates.BGPPath }) {
 		ch.Fields = append(ch.Fields, Field{f, "another", "the cluster's"})
 	}
 	for _, c := range host.Due {
@@ -176,6 +179,7 @@ func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 	diff("network.node_bits", have.NodeCIDR, want.NodeCIDR)
 	diff("vip", addrText(have.VIP), addrText(want.VIP))
 	diff("vip_interface", have.VIPInterface, want.VIPInterface)
+	diff("bgp", routersText(have.BGP), routersText(want.BGP))
 	var waits []string
 	for _, cp := range d.controlPlane() {
 		if o, ok := d.machines[cp.Name]; d.moves(cp.Name) || !ok || !want.join(cp.Name, o) {
@@ -201,7 +205,7 @@ const waitsFor = "with the address of "
 // live says whether a running node takes the field without a restart of anything.
 func live(m Member, have templates.Node, controlPlane int, f Field) bool {
 	switch f.Name {
-	case "api_names", "vip", "vip_interface":
+	case "api_names", "vip", "vip_interface", "bgp":
 		return true
 	case "endpoints", "etcd":
 		alone := len(have.Etcd) == 1

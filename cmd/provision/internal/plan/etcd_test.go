@@ -1,8 +1,11 @@
 package plan
 
 import (
+	"errors"
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
 	"github.com/provisionhq/provision/providers"
@@ -122,6 +125,13 @@ update addon.coredns`},
 		{name: "a virtual address", have: high(3), file: high(3, func(c *config.Cluster) { c.Endpoint.Address = netip.MustParseAddr("10.88.0.100") }), want: `update node.control-plane[0] vip api_names
 update node.control-plane[1] vip api_names
 update node.control-plane[2] vip api_names`},
+		{name: "routers", have: high(3), file: high(3, bgp("")), spoil: func(w *World) {
+			h := w.Hosts["demo-cp-1"]
+			h.Stale = []string{templates.BGPPath}
+			w.Hosts["demo-cp-1"] = h
+		}, want: `update node.control-plane[0] vip bgp api_names
+update node.control-plane[1] vip bgp api_names bgp.password
+update node.control-plane[2] vip bgp api_names`},
 		{name: "a balancer", have: high(3), file: high(3, func(c *config.Cluster) { c.Endpoint.Balancer = true }), want: `update node.control-plane[0] endpoints
 update node.control-plane[1] endpoints
 update node.control-plane[2] endpoints
@@ -144,6 +154,31 @@ create balancer.api`},
 				}
 			}
 		})
+	}
+}
+
+// bgp makes routers lead to the virtual address.
+func bgp(password string) func(*config.Cluster) {
+	return func(c *config.Cluster) {
+		c.Endpoint.Address = netip.MustParseAddr("10.99.0.1")
+		c.Endpoint.BGP = &config.BGP{ASN: 64512, Hold: 3 * time.Second, Peers: []config.BGPPeer{{Address: netip.MustParseAddr("10.88.0.1"), ASN: 64500, Password: password}}}
+	}
+}
+
+// TestNoPassword looks for a router's password wherever a plan is kept or shown.
+func TestNoPassword(t *testing.T) {
+	w := settledWorld(t, high(3))
+	members(&w)
+	file := high(3, bgp("open-sesame"))
+	b, err := Saved{Plan: Diff(file, want, w)}.Encode()
+	if err != nil || strings.Contains(string(b), "open-sesame") || !strings.Contains(string(b), "AS 64512, hold 3s, to AS 64500 at 10.88.0.1") {
+		t.Errorf("the saved plan is %s, %v", b, err)
+	}
+	with, err := Digest(file)
+	without, err2 := Digest(high(3, bgp("")))
+	none, err3 := Digest(high(3))
+	if err = errors.Join(err, err2, err3); err != nil || with != without || with == none {
+		t.Errorf("digests %s with a password, %s without, %s without routers (%v)", with, without, none, err)
 	}
 }
 

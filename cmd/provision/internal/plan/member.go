@@ -166,9 +166,40 @@ func (m Member) nodeConfig(c *config.Cluster, id Identity, self providers.Machin
 	n.APINames = append(n.APINames, id.Balancer...)
 	if c.Endpoint.Address.IsValid() {
 		n.APINames = append(n.APINames, c.Endpoint.Address.String())
-		n.VIP, n.VIPInterface = c.Endpoint.Address, c.Endpoint.Interface
+		n.VIP, n.VIPInterface, n.BGP = c.Endpoint.Address, c.Endpoint.Interface, routers(c.Endpoint.BGP)
 	}
 	return n
+}
+
+// routers are those that are told of the virtual address; nil if none are.
+func routers(c *config.BGP) *templates.BGP {
+	if c == nil {
+		return nil
+	}
+	b := &templates.BGP{ASN: c.ASN, Hold: int(c.Hold.Seconds())}
+	for _, p := range c.Peers {
+		b.Peers = append(b.Peers, templates.BGPPeer{Address: p.Address, ASN: p.ASN, Port: p.Port, Hops: p.Hops})
+	}
+	return b
+}
+
+// routersText is what a plan shows of them.
+func routersText(b *templates.BGP) string {
+	if b == nil {
+		return ""
+	}
+	var all []string
+	for _, p := range b.Peers {
+		s := fmt.Sprintf("AS %d at %s", p.ASN, p.Address)
+		if p.Port != 0 {
+			s += fmt.Sprintf(", port %d", p.Port)
+		}
+		if p.Hops != 0 {
+			s += fmt.Sprintf(", %d hops", p.Hops)
+		}
+		all = append(all, s)
+	}
+	return fmt.Sprintf("AS %d, hold %ds, to %s", b.ASN, b.Hold, strings.Join(all, "; "))
 }
 
 // join adds a machine of the control plane; false if it has no address.
