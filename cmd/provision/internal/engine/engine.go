@@ -61,6 +61,7 @@ type Engine struct {
 	world    plan.World
 	byName   map[string]providers.Machine // the world's machines as they are now
 	want     plan.Want
+	asked    *inquiry // of the vendor, while hosts were asked; nil if there was none
 	spans    []ui.Span
 	late     *LateError
 	others   []string          // what bears the cluster's name and another's UID, and was taken out of the world

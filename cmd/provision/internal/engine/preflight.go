@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"reflect"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -15,14 +16,20 @@ import (
 // what it said. What would be refused is the error, all of it at once; nothing is touched then. What could not be looked at is
 // among the warnings.
 func (e *Engine) Preflight(ctx context.Context, p *plan.Plan) (warnings diag.Diagnostics, err error) {
-	need := p.Need(e.Cluster, e.want.UID, e.world, true)
-	if e.NoCheck || empty(need) {
+	q := e.inquire(p)
+	if e.NoCheck || empty(q.need) {
 		return nil, nil
 	}
-	r, err := e.check(ctx, need, p.Need(e.Cluster, e.want.UID, e.world, false))
+	if e.asked != nil && reflect.DeepEqual(q.need, e.asked.need) && reflect.DeepEqual(q.besides, e.asked.besides) {
+		q = e.asked
+	} else {
+		q.ask(ctx, e)
+	}
+	r, err := q.answer()
 	if err != nil {
 		return nil, err
 	}
+	need := q.need
 	for _, p := range notOffered(need, e.world.Types) {
 		if !slices.ContainsFunc(r.Problems, func(o providers.Problem) bool { return o.Noun == p.Noun && o.Name == p.Name }) {
 			r.Problems = append(r.Problems, p) // the vendor has not said it itself
@@ -40,6 +47,47 @@ func (e *Engine) Preflight(ctx context.Context, p *plan.Plan) (warnings diag.Dia
 
 func empty(n providers.Need) bool {
 	return len(n.Networks)+len(n.Machines)+len(n.LoadBalancers)+len(n.Volumes) == 0
+}
+
+// An inquiry is what the vendor is asked about a plan.
+type inquiry struct {
+	need    providers.Need // all that it has to make
+	besides providers.Need // the same without what is replaced
+	done    chan struct{}
+	report  providers.Report
+	err     error
+}
+
+func (e *Engine) inquire(p *plan.Plan) *inquiry {
+	need := func(anew bool) providers.Need { return p.Need(e.Cluster, e.want.UID, e.world, anew) }
+	return &inquiry{need: need(true), besides: need(false), done: make(chan struct{})}
+}
+
+// askEarly asks the vendor about what the lists say is to be made, while hosts are asked what runs on them. Preflight takes the
+// answer if the whole plan needs just that.
+func (e *Engine) askEarly(ctx context.Context) {
+	e.asked = nil
+	if e.NoCheck || !e.want.Nodes || len(e.world.Machines) == 0 { // no host is asked: Preflight comes at once
+		return
+	}
+	if q := e.inquire(plan.Diff(e.Cluster, e.want, e.world)); !empty(q.need) {
+		e.asked = q
+		q.ask(ctx, e)
+	}
+}
+
+// ask begins to ask.
+func (q *inquiry) ask(ctx context.Context, e *Engine) {
+	go func() {
+		defer close(q.done)
+		q.report, q.err = e.check(ctx, q.need, q.besides)
+	}()
+}
+
+// answer waits for the answer.
+func (q *inquiry) answer() (providers.Report, error) {
+	<-q.done
+	return q.report, q.err
 }
 
 // check asks the vendor about all that is needed. Its limits are those for what is made besides: where a machine is replaced, the

@@ -46,6 +46,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := e.own(ctx); err != nil {
 		return err
 	}
+	e.askEarly(ctx)
 	return e.ask(ctx)
 }
 
