@@ -28,8 +28,11 @@ func TestE2EExamples(t *testing.T) {
 			r := newRig(t)
 			dir := t.TempDir()
 			r.copyExample(f, dir)
-			if vendor := vendorOf(t, f); boxes[vendor] {
+			switch vendor := vendorOf(t, f); {
+			case boxes[vendor]:
 				r.newBox(vendor)
+			case vendor == "gcp":
+				r.googleCloud()
 			}
 			golden, err := filepath.Abs(filepath.Join(filepath.Dir(f), "plan.golden"))
 			if err != nil {
