@@ -162,6 +162,12 @@ func (o *Options) complete() error {
 		}
 	}
 	set(&o.Subscription, os.Getenv("AZURE_SUBSCRIPTION_ID"))
+	if e := os.Getenv(endpointVariable); o.Endpoint == "" && e != "" {
+		if !atHome(e) {
+			return fmt.Errorf("%w: %s=%s: the variable may name only a program on this host, http at an address such as 127.0.0.1", providers.Invalid, endpointVariable, e)
+		}
+		o.Endpoint = e
+	}
 	set(&o.Cloud, "public")
 	set(&o.NAT, NATNone)
 	set(&o.Addresses, Public)

@@ -13,6 +13,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
 
+// endpointVariable is the variable that names an endpoint at home, where the block names none. It may name no other: who sets
+// variables is not to be told tokens.
+const endpointVariable = "AZURE_RESOURCE_MANAGER_ENDPOINT"
+
 // cloud is where Azure is.
 func (o *Options) cloud() cloud.Configuration {
 	c := map[string]cloud.Configuration{"china": cloud.AzureChina, "government": cloud.AzureGovernment}[o.Cloud]

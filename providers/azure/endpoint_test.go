@@ -33,6 +33,45 @@ func TestEndpoint(t *testing.T) {
 	report(t, c)
 }
 
+// TestEndpointVariable names an endpoint by the environment: of this host only, and a block's own counts more.
+func TestEndpointVariable(t *testing.T) {
+	for value, want := range map[string]string{"http://127.0.0.1:8080": "http://127.0.0.1:8080", "": "", "https://management.example": "refused"} {
+		t.Setenv(endpointVariable, value)
+		p, err := New(Options{Subscription: "s", Location: "westeurope", Credential: azuretest.Credential{}})
+		if got := "refused"; err == nil {
+			if got = p.o.Endpoint; got != want {
+				t.Errorf("%s=%s: %s", endpointVariable, value, got)
+			}
+		} else if want != got {
+			t.Errorf("%s=%s: %v", endpointVariable, value, err)
+		}
+	}
+	t.Setenv(endpointVariable, "http://127.0.0.1:1")
+	p, err := New(Options{Subscription: "s", Location: "westeurope", Credential: azuretest.Credential{}, Endpoint: "https://management.example"})
+	if err != nil || p.o.Endpoint != "https://management.example" {
+		t.Errorf("the block's endpoint does not count: %v", err)
+	}
+}
+
+// TestAnywhere asks a cloud that has any subscription and location.
+func TestAnywhere(t *testing.T) {
+	var log []azuretest.Request
+	c := azuretest.New(azuretest.Options{Anywhere: true, Log: func(r azuretest.Request) { log = append(log, r) }})
+	p, err := New(Options{Subscription: "11111111-2222-3333-4444-555555555555", Location: "northeurope", Transport: c, Credential: azuretest.Credential{}, Pace: 1, Lag: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := p.Networks().Create(t.Context(), providers.NetworkSpec{Owner: "demo", Name: "main"})
+	must(t, 0, err)
+	m, err := p.Machines().Create(t.Context(), providers.MachineSpec{Owner: "demo", Name: "demo-a-0", Network: n.ID, Type: "Standard_B2s", Zone: "northeurope-2"})
+	must(t, 0, err)
+	must(t, 0, p.Machines().Delete(t.Context(), m.ID))
+	must(t, 0, p.Networks().Delete(t.Context(), n.ID))
+	if left := c.Left(); len(left) > 0 || len(log) != len(c.Requests()) {
+		t.Errorf("left: %v; %d of %d requests were told", left, len(log), len(c.Requests()))
+	}
+}
+
 // TestEndpointWithoutTLS lets nobody be asked in the clear who is not on this host.
 func TestEndpointWithoutTLS(t *testing.T) {
 	for endpoint, ok := range map[string]bool{

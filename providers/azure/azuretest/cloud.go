@@ -36,7 +36,10 @@ const (
 type Options struct {
 	Subscription, Location string // empty: those of the package
 
-	Hardware Hardware // what is behind machines, networks and balancers
+	// Anywhere lets the first request say which subscription there is, and each request which location.
+	Anywhere bool
+	Log      func(Request) // is told each request when it is answered; nil: nobody is
+	Hardware Hardware      // what is behind machines, networks and balancers
 
 	Slow int // how many requests an operation takes
 	Late int // for how many requests GET does not show what was made, and general lists are behind; less than Slow
@@ -111,6 +114,9 @@ func (c *Cloud) Do(req *http.Request) (*http.Response, error) {
 	defer c.mu.Unlock()
 	c.now++
 	c.pass()
+	if words := strings.Split(req.URL.Path, "/"); c.o.Anywhere && c.now == 1 && len(words) > 2 && strings.EqualFold(words[1], "subscriptions") {
+		c.o.Subscription = words[2]
+	}
 	r := Request{Method: req.Method, Path: req.URL.Path, API: apiOf(req.Method, req.URL.Path), Mutating: req.Method != http.MethodGet && req.Method != http.MethodHead}
 	if r.Mutating && c.cut.strikes() {
 		return nil, errors.New("read tcp 192.0.2.1:443: connection reset by peer")
@@ -118,6 +124,9 @@ func (c *Cloud) Do(req *http.Request) (*http.Response, error) {
 	resp := c.answer(req, r)
 	r.Status = resp.StatusCode
 	c.log = append(c.log, r)
+	if c.o.Log != nil {
+		c.o.Log(r)
+	}
 	if r.Mutating && c.cut.strikes() {
 		return nil, errors.New("read tcp 192.0.2.1:443: connection reset by peer")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	azfake "github.com/Azure/azure-sdk-for-go/sdk/azcore/fake"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v7"
@@ -26,9 +27,21 @@ func skus() []sku {
 	all := []string{"1", "2", "3"}
 	return []sku{
 		{"Standard_B2s", "x64", "standardBSFamily", 2, "4", all, false, false},
+		{"Standard_B2ms", "x64", "standardBSFamily", 2, "8", all, false, false},
+		{"Standard_B4ms", "x64", "standardBSFamily", 4, "16", all, false, false},
+		{"Standard_D2as_v5", "x64", "standardDASv5Family", 2, "8", all, false, false},
+		{"Standard_D4as_v5", "x64", "standardDASv5Family", 4, "16", all, false, false},
 		{"Standard_D2ps_v5", "Arm64", "standardDPSv5Family", 2, "8", []string{"1", "2"}, true, false},
+		{"Standard_D2s_v3", "x64", "standardDSv3Family", 2, "8", all, false, false},
+		{"Standard_D4s_v3", "x64", "standardDSv3Family", 4, "16", all, false, false},
 		{"Standard_D2s_v5", "x64", "standardDSv5Family", 2, "8", all, false, false},
+		{"Standard_D4s_v5", "x64", "standardDSv5Family", 4, "16", all, false, false},
+		{"Standard_D8s_v5", "x64", "standardDSv5Family", 8, "32", all, false, false},
 		{"Standard_D4s_v6", "x64", "StandardDsv6Family", 4, "16", []string{"1", "3"}, false, true},
+		{"Standard_E2s_v5", "x64", "standardESv5Family", 2, "16", all, false, false},
+		{"Standard_E4s_v5", "x64", "standardESv5Family", 4, "32", all, false, false},
+		{"Standard_F2s_v2", "x64", "standardFSv2Family", 2, "4", all, false, false},
+		{"Standard_F4s_v2", "x64", "standardFSv2Family", 4, "8", all, false, false},
 		{"Standard_M416ms_v2", "x64", "standardMSv2Family", 416, "11400", nil, false, false},
 	}
 }
@@ -164,16 +177,20 @@ func versions(_ context.Context, _, publisher, offer, name string, _ *armcompute
 }
 
 // sizes lists the machine types, with others that are sold here, and one that is not sold to this subscription.
-func (c *Cloud) sizes(*armcompute.ResourceSKUsClientListOptions) (resp azfake.PagerResponder[armcompute.ResourceSKUsClientListResponse]) {
+func (c *Cloud) sizes(o *armcompute.ResourceSKUsClientListOptions) (resp azfake.PagerResponder[armcompute.ResourceSKUsClientListResponse]) {
 	str := func(s string) *string { return &s }
+	here := c.o.Location
+	if o != nil && o.Filter != nil && c.o.Anywhere {
+		here = strings.Split(*o.Filter+"''", "'")[1] // location eq 'westeurope'
+	}
 	var all []*armcompute.ResourceSKU
 	for _, s := range skus() {
-		r := &armcompute.ResourceSKU{Name: str(s.name), Family: str(s.family), ResourceType: str("virtualMachines"), Locations: []*string{str(c.o.Location)}}
+		r := &armcompute.ResourceSKU{Name: str(s.name), Family: str(s.family), ResourceType: str("virtualMachines"), Locations: []*string{str(here)}}
 		for k, v := range map[string]string{"vCPUs": fmt.Sprint(s.cpus), "MemoryGB": s.memory, "CpuArchitectureType": s.arch, "HyperVGenerations": "V1,V2", "LowPriorityCapable": "True",
 			"TrustedLaunchDisabled": map[bool]string{true: "True", false: "False"}[s.noTrust], "DiskControllerTypes": map[bool]string{true: "NVMe", false: "SCSI"}[s.nvme]} {
 			r.Capabilities = append(r.Capabilities, &armcompute.ResourceSKUCapabilities{Name: str(k), Value: str(v)})
 		}
-		info := &armcompute.ResourceSKULocationInfo{Location: str(c.o.Location)}
+		info := &armcompute.ResourceSKULocationInfo{Location: str(here)}
 		for _, z := range s.zones {
 			info.Zones = append(info.Zones, str(z))
 		}
@@ -184,7 +201,7 @@ func (c *Cloud) sizes(*armcompute.ResourceSKUsClientListOptions) (resp azfake.Pa
 		}
 		all = append(all, r)
 	}
-	all = append(all, &armcompute.ResourceSKU{Name: str("Premium_LRS"), ResourceType: str("disks"), Locations: []*string{str(c.o.Location)}})
+	all = append(all, &armcompute.ResourceSKU{Name: str("Premium_LRS"), ResourceType: str("disks"), Locations: []*string{str(here)}})
 	resp.AddPage(http.StatusOK, armcompute.ResourceSKUsClientListResponse{ResourceSKUsResult: armcompute.ResourceSKUsResult{Value: all}}, nil)
 	return resp
 }

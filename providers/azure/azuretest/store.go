@@ -230,7 +230,7 @@ func (c *Cloud) checked(doc map[string]any) error {
 	if len(tags) > 50 {
 		return refuse(400, "InvalidTagName", "The maximum number of tags is 50.")
 	}
-	if l, ok := doc["location"].(string); !ok || l != c.o.Location {
+	if l, ok := doc["location"].(string); !ok || l != c.o.Location && !c.o.Anywhere {
 		return refuse(400, "LocationNotAvailableForResourceType", "The provided location '%s' is not available.", l)
 	}
 	return nil

@@ -58,8 +58,10 @@ func (c *Cloud) limited(name, title string, used int) usage {
 func (c *Cloud) ofCompute() []usage {
 	all := []usage{c.limited("cores", "Total Regional vCPUs", c.cores("", false)), c.limited("lowPriorityCores", "Total Regional Low-priority vCPUs", c.cores("", true)),
 		c.limited("virtualMachines", "Virtual Machines", c.of(vmKind)), c.limited("availabilitySets", "Availability Sets", 0)}
-	for _, s := range skus() {
-		all = append(all, c.limited(s.family, s.family+" vCPUs", c.cores(s.family, false)))
+	for _, s := range skus() { // one family is together
+		if all[len(all)-1].name != s.family {
+			all = append(all, c.limited(s.family, s.family+" vCPUs", c.cores(s.family, false)))
+		}
 	}
 	return all
 }
