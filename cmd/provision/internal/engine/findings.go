@@ -124,30 +124,35 @@ func (f *findings) problem(p providers.Problem, others int) diag.Diagnostic {
 	}
 	at, in := f.asks(p)
 	return diag.New(id, "The vendor would not make %s: %s. Nothing was changed.", what, strings.TrimRight(p.Text, ".")).At(at, in).
-		Next("Mend the cause and run the same command again:", f.again())
+		Next("Change what the file asks for there, or mend the cause at the vendor, and run the same command again:", f.again())
 }
 
-// asks is the line of the file that asks for what a problem is about.
+// asks is the line of the file that asks for what a problem is about: the field's own, in the block that is about the object or in
+// the provider's, or else the block's.
 func (f *findings) asks(p providers.Problem) (at *diag.Range, in string) {
+	if p.Field == "name" { // is made of it
+		return f.at("cluster"), fmt.Sprintf("cluster %q", f.Cluster.Name)
+	}
+	block, fields := "", map[string]string{}
 	switch p.Noun {
 	case providers.MachineNoun:
-		block := cmp.Or(f.blocks[p.Name], f.most)
-		field := map[string]string{"type": "machine", "zone": "zones", "": "count"}[p.Field]
-		if at = f.at(block+"."+cmp.Or(field, p.Field), block+".machine", block); at != nil {
-			return at, inBlock(block)
-		}
+		block, fields = cmp.Or(f.blocks[p.Name], f.most), map[string]string{"type": "machine", "zone": "zones", "": "count"}
 	case providers.NetworkNoun:
-		if p.Field == "" || p.Field == "cidr" {
-			if at = f.at("network.machines", "network"); at != nil {
-				return at, "network"
-			}
-		}
+		block, fields = "network", map[string]string{"cidr": "machines", "": "machines"}
 	case providers.BalancerNoun:
-		if at = f.at("endpoint.balancer", "endpoint"); at != nil {
-			return at, "endpoint"
-		}
+		block, fields = "endpoint", map[string]string{"": "balancer"}
 	}
-	return f.at("provider."+p.Field, "provider"), f.provider()
+	field := cmp.Or(fields[p.Field], p.Field)
+	if at = f.at(block + "." + field); at != nil {
+		return at, inBlock(block)
+	}
+	if at = f.at("provider."+field, "provider."+p.Field); at != nil {
+		return at, f.provider()
+	}
+	if at = f.at(block); at != nil {
+		return at, inBlock(block)
+	}
+	return f.at("provider"), f.provider()
 }
 
 // inBlock names a block of machines as diagnostics do.
