@@ -143,9 +143,6 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 // Networks returns the networks, which are records.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
 
-// Account returns NoAccount.
-func (*Provider) Account() providers.Account { return providers.NoAccount{} }
-
 // LoadBalancers returns none.
 func (*Provider) LoadBalancers() providers.LoadBalancers { return providers.NoLoadBalancers{} }
 

@@ -2,6 +2,7 @@ package metal
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -75,5 +76,44 @@ func TestMoved(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestReinstalled has a host that is a machine be installed anew: it shows another key and knows of nothing. Nobody goes on before
+// the inventory has its new key; then the machine is not there, and can be made again on the same host.
+func TestReinstalled(t *testing.T) {
+	cs := newChambers(t, 3)
+	p := cs.open(cs.attributes())
+	n := network1(t, p, "demo")
+	old, err := p.Machines().Create(t.Context(), spec(n, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(cs.all, func(c *chamber) bool { return c.address == old.Private })
+	before := cs.attributes()
+	cs.all[at].ChangeHostKey()
+	for _, dir := range []string{"/var/lib/provision-metal", "/home/ops/.ssh"} {
+		if err := os.RemoveAll(cs.all[at].path(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cs.all[at].write(t, "/etc/ssh/ssh_host_ed25519_key.pub", cs.all[at].HostKey()+" root@new\n")
+	if _, err := cs.open(before).Machines().List(t.Context(), "demo"); providers.KindOf(err) != providers.Denied || !strings.Contains(err.Error(), cs.all[at].name) {
+		t.Errorf("List with the old key: %v, want Denied that names the host", err)
+	}
+	a := cs.attributes()
+	for i := range cs.all {
+		hostBlock(a, i)["reserve"] = i != at // there is no other
+	}
+	p = cs.open(a)
+	if all, err := p.Machines().List(t.Context(), "demo"); err != nil || len(all) != 0 {
+		t.Errorf("List with the new key: %+v, %v; want that the machine is not there", all, err)
+	}
+	again, err := p.Machines().Create(t.Context(), spec(n, "a"))
+	if err != nil || again.Partial || again.Private != old.Private {
+		t.Errorf("Create: %+v, %v; want it made again on the same host", again, err)
+	}
+	if all, err := cs.open(cs.attributes()).Machines().List(t.Context(), "demo"); err != nil || len(all) != 1 || all[0].ID != again.ID {
+		t.Errorf("List in the end: %+v, %v", all, err)
 	}
 }

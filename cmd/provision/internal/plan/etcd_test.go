@@ -125,6 +125,16 @@ update addon.coredns`},
 		{name: "a virtual address", have: high(3), file: high(3, func(c *config.Cluster) { c.Endpoint.Address = netip.MustParseAddr("10.88.0.100") }), want: `update node.control-plane[0] vip api_names
 update node.control-plane[1] vip api_names
 update node.control-plane[2] vip api_names`},
+		{name: "a host got another address", have: high(3), file: high(3), spoil: func(w *World) {
+			for i := range w.Machines {
+				if w.Machines[i].Name == "demo-cp-1" {
+					w.Machines[i].Private = netip.MustParseAddr("10.88.0.77")
+				}
+			}
+		}, want: `update node.control-plane[0] endpoints etcd
+restart node.control-plane[1] address endpoints etcd
+update node.control-plane[2] endpoints etcd
+update node.workers[0] endpoints etcd`},
 		{name: "routers", have: high(3), file: high(3, bgp("")), spoil: func(w *World) {
 			h := w.Hosts["demo-cp-1"]
 			h.Stale = []string{templates.BGPPath}
