@@ -93,3 +93,43 @@ func TestOutvoted(t *testing.T) {
 func has(list []string, s string) bool {
 	return strings.Contains(" "+strings.Join(list, " ")+" ", " "+s+" ")
 }
+
+// TestUnasked says when control-plane machines may go.
+func TestUnasked(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		quorum  bool
+		stopped int // of three
+		action  plan.Action
+		accept  []string
+		want    string
+	}{
+		{name: "a quorum", quorum: true, stopped: 1, action: plan.Delete},
+		{name: "two stopped, one to go", stopped: 2, action: plan.Delete, want: "are stopped"},
+		{name: "all stopped, one to be another", stopped: 3, action: plan.Replace, want: "are stopped"},
+		{name: "none stopped, none answers", action: plan.Delete, want: "see what is wrong"},
+		{name: "two stopped, and started", stopped: 2, action: plan.Create},
+		{name: "accepted", stopped: 2, action: plan.Delete, accept: []string{DataLoss}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := New(Options{Cluster: &config.Cluster{Name: "demo", File: "cluster.hcl"}, Accept: c.accept})
+			e.want.Nodes, e.world.Hosts = true, map[string]plan.Host{}
+			if c.quorum {
+				e.world.Etcd = &templates.EtcdReport{Quorum: true}
+			}
+			for i, name := range []string{"a", "b", "c"} {
+				m := providers.Machine{Meta: providers.Meta{Name: name}, Pool: plan.ControlPlanePool, State: providers.Running}
+				e.world.Hosts[name] = plan.Host{Node: &templates.Node{}}
+				if i >= 3-c.stopped {
+					m.State, m.Partial, e.world.Hosts[name] = providers.Stopped, true, plan.Host{Problem: "the machine is stopped"}
+				}
+				e.world.Machines = append(e.world.Machines, m)
+			}
+			p := &plan.Plan{Changes: []plan.Change{{Address: "machine.control-plane[1]", Kind: plan.Machine, Name: "b", Action: c.action, Reason: "no longer in the file"}}}
+			ds := e.unasked(p)
+			if c.want == "" && len(ds) > 0 || c.want != "" && (len(ds) != 1 || !strings.Contains(ds[0].Advice, c.want) || len(ds[0].Commands) != 1) {
+				t.Errorf("got %+v, want %q", ds, c.want)
+			}
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/providers"
 )
 
 // refuse names changes that nothing can make to a living cluster: the ranges that its addresses are from.
@@ -33,6 +34,7 @@ func (e *Engine) refuse(p *plan.Plan) error {
 		}
 	}
 	ds = append(ds, e.dangers(p)...)
+	ds = append(ds, e.unasked(p)...)
 	if e.world.Etcd != nil {
 		ds = append(ds, diag.AsDiagnostics(e.outvoted(*e.world.Etcd, e.world.Hosts))...)
 	}
@@ -81,6 +83,38 @@ func (e *Engine) dangers(p *plan.Plan) (ds diag.Diagnostics) {
 		break
 	}
 	return ds
+}
+
+// unasked refuses to remove or replace control-plane machines while etcd has no quorum: nobody can agree to let their members
+// go, so the others wait for them for ever.
+func (e *Engine) unasked(p *plan.Plan) diag.Diagnostics {
+	if !e.want.Nodes || e.world.Etcd != nil && e.world.Etcd.Quorum || slices.Contains(e.Accept, DataLoss) || !e.lives() {
+		return nil
+	}
+	i := slices.IndexFunc(p.Changes, func(c plan.Change) bool {
+		return c.Kind == plan.Machine && (c.Action == plan.Delete || c.Action == plan.Replace) && slices.ContainsFunc(e.world.Machines, func(m providers.Machine) bool {
+			return m.Name == c.Name && m.Pool == plan.ControlPlanePool
+		})
+	})
+	if i < 0 {
+		return nil
+	}
+	c := p.Changes[i]
+	at, in := e.place(c.Address)
+	d := diag.New(diag.EtcdNoQuorum, "%s: %s, and etcd has no quorum now: its members cannot agree to let one go, so none of them would serve any more. Nothing was changed.", c.Address, c.Reason).At(at, in)
+	if slices.ContainsFunc(e.world.Machines, func(m providers.Machine) bool {
+		return m.Pool == plan.ControlPlanePool && m.State == providers.Stopped
+	}) {
+		return diag.Diagnostics{d.Next("Machines of the control plane are stopped. Put the count and the machine type back as they were and apply, which starts them; then change them:", e.again())}
+	}
+	return diag.Diagnostics{d.Next("Put the count and the machine type back as they were, and see what is wrong:", "provision status "+e.Cluster.File)}
+}
+
+// lives says whether the cluster's etcd may have data: machines of the control plane that are stopped cannot be asked.
+func (e *Engine) lives() bool {
+	return plan.Founded(e.world) || slices.ContainsFunc(e.world.Machines, func(m providers.Machine) bool {
+		return m.Pool == plan.ControlPlanePool && m.State == providers.Stopped
+	})
 }
 
 // fixed says whether a field stays as it is as long as the cluster lives.
