@@ -12,6 +12,8 @@ package aws
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +24,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/provisionhq/provision/providers"
 )
@@ -60,6 +64,8 @@ type Provider struct {
 	o    Options
 	ec2  *ec2.Client
 	elb  *elb.Client
+	sts  *sts.Client
+	quo  *servicequotas.Client
 	keys keys
 	made memory
 
@@ -94,7 +100,21 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("provider aws: %w", err)
 	}
-	return &Provider{o: o, ec2: ec2.NewFromConfig(cfg), elb: elb.NewFromConfig(cfg), sizes: map[string]size{}, nets: map[string]*cached{}}, nil
+	cfg.HTTPClient = plain{cfg.HTTPClient}
+	return &Provider{o: o, ec2: ec2.NewFromConfig(cfg), elb: elb.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), quo: servicequotas.NewFromConfig(cfg),
+		sizes: map[string]size{}, nets: map[string]*cached{}}, nil
+}
+
+// plain keeps net/http from having a request's body write itself. The SDK closes the body as soon as an answer begins; its writer
+// then says io.EOF to net/http, if that still looks for the body's end, and net/http drops the connection in the middle of the answer.
+type plain struct{ aws.HTTPClient }
+
+// Do sends the request.
+func (c plain) Do(req *http.Request) (*http.Response, error) {
+	if req.Body != nil && req.Body != http.NoBody {
+		req.Body = struct{ io.ReadCloser }{req.Body}
+	}
+	return c.HTTPClient.Do(req)
 }
 
 // complete fills in defaults.
@@ -192,8 +212,8 @@ func (p *Provider) Machines() providers.Machines { return machines{p} }
 // Networks returns the VPCs.
 func (p *Provider) Networks() providers.Networks { return networks{p} }
 
-// Account returns NoAccount.
-func (*Provider) Account() providers.Account { return providers.NoAccount{} }
+// Account returns what AWS says of who asks.
+func (p *Provider) Account() providers.Account { return account{p} }
 
 // LoadBalancers returns the Network Load Balancers.
 func (p *Provider) LoadBalancers() providers.LoadBalancers { return balancers{p} }

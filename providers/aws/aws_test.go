@@ -8,9 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/aws/awstest"
@@ -81,6 +86,15 @@ func at(t *testing.T, c *awstest.Cloud, o Options) *Provider {
 	return p
 }
 
+// use makes the provider somebody whose policies count.
+func (p *Provider) use(key aws.Credentials) {
+	who := credentials.NewStaticCredentialsProvider(key.AccessKeyID, key.SecretAccessKey, "")
+	p.ec2 = ec2.New(p.ec2.Options(), func(o *ec2.Options) { o.Credentials = who })
+	p.elb = elb.New(p.elb.Options(), func(o *elb.Options) { o.Credentials = who })
+	p.sts = sts.New(p.sts.Options(), func(o *sts.Options) { o.Credentials = who })
+	p.quo = servicequotas.New(p.quo.Options(), func(o *servicequotas.Options) { o.Credentials = who })
+}
+
 // behind is a client of moto itself.
 func behind(t *testing.T, c *awstest.Cloud) *ec2.Client {
 	t.Helper()
@@ -88,6 +102,7 @@ func behind(t *testing.T, c *awstest.Cloud) *ec2.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.HTTPClient = plain{cfg.HTTPClient}
 	return ec2.NewFromConfig(cfg)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -340,5 +341,16 @@ func TestLostAnswersAndLateReaders(t *testing.T) {
 	}
 	if left := leftovers(t, behind(t, cloud)); len(left) != 2 || left[0] != string(n.ID) { // the VPC and its gateway
 		t.Errorf("there is %v, want %s and its gateway alone", left, n.ID)
+	}
+}
+
+// TestAnswersAreReadToTheirEnd asks often for long answers that come at once.
+func TestAnswersAreReadToTheirEnd(t *testing.T) {
+	p := open(t, awstest.Options{Page: 3}, oneZone)
+	for range 4 {
+		p.typesAt = time.Time{}
+		if _, err := p.Machines().Types(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -87,34 +87,6 @@ func (w networks) begin(ctx context.Context, spec providers.NetworkSpec) (*netwo
 	return n, nil
 }
 
-// settle makes the group for nodes in a VPC that is there already.
-func (w networks) settle(ctx context.Context, spec providers.NetworkSpec, tags map[string]string) (*network, error) {
-	out, err := w.p.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{w.p.o.Network}})
-	if err != nil {
-		return nil, err
-	}
-	n := ofVPC(out.Vpcs[0])
-	n.own = false
-	if spec.CIDR.IsValid() && spec.CIDR != n.cidr {
-		return nil, fail(providers.Invalid, "VPC %s has the range %s, not %s", n.vpc, n.cidr, spec.CIDR)
-	}
-	if err := w.p.look(ctx, n); err != nil {
-		return nil, err
-	}
-	for _, z := range strings.Fields(tags[zonesTag]) {
-		if n.subnet(w.p.o.Addresses, z) == nil {
-			return nil, fail(providers.Invalid, "VPC %s has no %s subnet in zone %s", n.vpc, w.p.o.Addresses, z)
-		}
-	}
-	tags[natTag] = NATNone
-	if n.id, err = w.p.makeGroup(ctx, groupName(spec.Key(), nodesPart), n.vpc, withPart(tags, nodesPart, "")); err != nil {
-		return nil, err
-	}
-	n.tags = withPart(tags, nodesPart, "")
-	w.p.made.note(providers.NetworkNoun, spec.Key(), n.id)
-	return n, w.p.soon(ctx, func() error { return w.p.look(ctx, n) })
-}
-
 // free returns a range that no VPC has.
 func (w networks) free(ctx context.Context) (netip.Prefix, error) {
 	vpcs, err := collect(ctx, ec2.NewDescribeVpcsPaginator(w.p.ec2, &ec2.DescribeVpcsInput{}), func(o *ec2.DescribeVpcsOutput) []types.Vpc { return o.Vpcs })

@@ -169,16 +169,21 @@ func groupsOf(n *network, pool string) []string {
 func (m machines) zone(spec providers.MachineSpec, n *network) (string, error) {
 	zones := n.zones()
 	if spec.Zone == "" && len(zones) > 0 {
-		i := 0
-		if j := strings.LastIndex(spec.Name, "-"); j >= 0 {
-			i, _ = strconv.Atoi(spec.Name[j+1:])
-		}
-		return zones[i%len(zones)], nil
+		return spread(spec.Name, zones), nil
 	}
 	if !slices.Contains(zones, spec.Zone) {
 		return "", fail(providers.Invalid, "zone %q: network %s is in %s", spec.Zone, n.id, strings.Join(zones, ", "))
 	}
 	return spec.Zone, nil
+}
+
+// spread is the zone that a machine's name leads to.
+func spread(name string, zones []string) string {
+	i := 0
+	if j := strings.LastIndex(name, "-"); j >= 0 {
+		i, _ = strconv.Atoi(name[j+1:])
+	}
+	return zones[i%len(zones)]
 }
 
 // ready starts the instance if it was stopped, waits until it runs, and learns its host key.

@@ -76,6 +76,7 @@ func amazonArch(arch string) string {
 // A size is what machines of a type are like.
 type size struct {
 	arch string
+	cpus int
 }
 
 // size looks a machine type up.
@@ -98,6 +99,9 @@ func (p *Provider) size(ctx context.Context, name string) (size, error) {
 	}
 	if s.arch = archOf(out.InstanceTypes[0]); s.arch == "" {
 		return s, fail(providers.Invalid, "type %q is for neither amd64 nor arm64", name)
+	}
+	if v := out.InstanceTypes[0].VCpuInfo; v != nil {
+		s.cpus = int(aws.ToInt32(v.DefaultVCpus))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

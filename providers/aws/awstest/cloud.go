@@ -24,6 +24,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Options say how unlike moto the cloud is. The zero value is moto with client tokens, orderly deletes and one name for one
@@ -60,6 +62,9 @@ type Cloud struct {
 	states  map[string]state  // by ID: what is still shown of its state
 	rates   map[string]*bucket
 	console func(instance string) string
+	quotas  map[string]float64
+	secrets map[string]aws.Credentials // by access key, of those whom policies are enforced on
+	admin   string                     // access key of the one who may do everything
 	now     func() time.Time
 
 	catalogue map[string]*tree // of machine types: outlives a Reset
@@ -114,6 +119,7 @@ func (c *Cloud) forget(o Options) {
 	c.faults, c.tokens, c.hidden, c.states = map[string]*fault{}, map[string]*token{}, map[string]int{}, map[string]state{}
 	c.rates = buckets()
 	c.console = Console
+	c.quotas, c.secrets, c.admin = map[string]float64{}, map[string]aws.Credentials{}, ""
 }
 
 // start starts moto and waits until it answers.
@@ -180,6 +186,9 @@ func (c *Cloud) Reset(o Options) error {
 	c.mu.Lock()
 	c.forget(o)
 	c.mu.Unlock()
+	if err := c.enforcing("inf"); err != nil {
+		return err
+	}
 	resp, err := c.client.Post(c.moto+"/moto-api/reset", "", nil)
 	if err != nil {
 		return err

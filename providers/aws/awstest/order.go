@@ -134,17 +134,18 @@ func isMain(t *tree) bool {
 	return slices.ContainsFunc(t.items("associationSet"), func(a *tree) bool { return a.get("main") == "true" })
 }
 
-// looking returns a look with the credentials of a request.
-func (c *Cloud) looking(req *http.Request, r *Request) look {
+// looking returns a look in the region of a request.
+func (c *Cloud) looking(req *http.Request) look {
 	return func(service, action string, form map[string]string, list ...string) []*tree {
 		version := map[string]string{"ec2": "2016-11-15", "elasticloadbalancing": "2015-12-01"}[service]
 		values := url.Values{"Action": {action}, "Version": {version}}
 		for k, v := range form {
 			values.Set(k, v)
 		}
+		region := strings.Split(credential(req.Header.Get("Authorization"))+"///", "/")[2]
 		as := req.Clone(req.Context())
-		as.Header.Set("Authorization", strings.Replace(req.Header.Get("Authorization"), "/"+r.Service+"/", "/"+service+"/", 1))
-		t, err := parse(c.forward(as, values).body)
+		as.Header.Set("Authorization", c.authority(region+"/"+service))
+		t, err := parse(c.forward(as, []byte(values.Encode())).body)
 		if err != nil {
 			return nil
 		}
@@ -157,7 +158,7 @@ func (c *Cloud) follow(req *http.Request, r *Request) {
 	if r.Action != "DeleteSubnet" {
 		return
 	}
-	l, subnet := c.looking(req, r), r.Form.Get("SubnetId")
+	l, subnet := c.looking(req), r.Form.Get("SubnetId")
 	for _, t := range l.filter("DescribeRouteTables", "association.subnet-id", subnet, "routeTableSet") {
 		for _, a := range t.items("associationSet") {
 			if a.get("subnetId") == subnet {
@@ -169,7 +170,7 @@ func (c *Cloud) follow(req *http.Request, r *Request) {
 
 // disorderly refuses what something else stands on.
 func (c *Cloud) disorderly(req *http.Request, r *Request) (answer, bool) {
-	l := c.looking(req, r)
+	l := c.looking(req)
 	for _, d := range rules() {
 		if id := r.Form.Get(d.of); d.action == r.Action && id != "" {
 			if by := d.blocked(l, id); by != "" {

@@ -21,6 +21,8 @@ type Request struct {
 	Status   int    // 0: the connection was cut
 	Code     string // AWS's error code; empty if there was none
 	Took     time.Duration
+
+	body []byte // as it came
 }
 
 // reads says whether the action changes nothing.
@@ -100,9 +102,13 @@ func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	form, _ := url.ParseQuery(string(body))
-	r := &Request{Action: form.Get("Action"), Form: form}
+	r := &Request{Action: form.Get("Action"), Form: form, body: body}
 	r.Region, r.Service = scope(req.Header.Get("Authorization"))
-	r.Mutating = !reads(r.Action)
+	if target := req.Header.Get("X-Amz-Target"); target != "" { // a service that speaks JSON: ServiceQuotasV20190624.GetServiceQuota
+		_, r.Action, _ = strings.Cut(target, ".")
+	}
+	nobody := strings.Contains(form.Get("LoadBalancerArn")+form.Get("TargetGroupArn"), ":000000000000:") // no account's
+	r.Mutating = !reads(r.Action) && !r.dry() && !nobody
 	start := time.Now()
 	defer func() {
 		c.mu.Lock()
@@ -133,11 +139,17 @@ func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
 
 // scope takes region and service out of the scope of a signature: …Credential=AKIA…/20261123/eu-west-1/ec2/aws4_request, …
 func scope(authorization string) (region, service string) {
-	_, scope, _ := strings.Cut(authorization, "Credential=")
-	if parts := strings.Split(scope, "/"); len(parts) > 3 {
+	if parts := strings.Split(credential(authorization), "/"); len(parts) > 3 {
 		return parts[2], parts[3]
 	}
 	return "", ""
+}
+
+// credential is the access key and the scope of a signature.
+func credential(authorization string) string {
+	_, scope, _ := strings.Cut(authorization, "Credential=")
+	scope, _, _ = strings.Cut(scope, ",")
+	return scope
 }
 
 // hang ends the connection without an answer.
@@ -177,6 +189,12 @@ func (c *Cloud) answer(req *http.Request, r *Request) answer {
 	if a, ok := c.faulty(r); ok {
 		return a
 	}
+	switch {
+	case r.dry():
+		return c.tried(req, r)
+	case r.Service == "servicequotas":
+		return c.quota(req, r)
+	}
 	if a, ok := c.premature(r); ok {
 		return a
 	}
@@ -192,6 +210,9 @@ func (c *Cloud) answer(req *http.Request, r *Request) answer {
 // ask asks moto and makes its answer AWS's.
 func (c *Cloud) ask(req *http.Request, r *Request) answer {
 	if r.Action == "GetConsoleOutput" {
+		if a := c.worded(r, c.forward(req, r.body)); a.code == "UnauthorizedOperation" {
+			return a
+		}
 		return c.consoleOutput(r)
 	}
 	page := c.paged(r)
@@ -216,10 +237,9 @@ func (c *Cloud) told(req *http.Request, r *Request) (*tree, answer) {
 	known := c.catalogue[key]
 	c.mu.Unlock()
 	if constant && known != nil {
-		time.Sleep(10 * time.Millisecond) // as moto would take: net/http drops a connection when the SDK reads an answer before the request's end is looked at
 		return known.copied(), answer{status: http.StatusOK}
 	}
-	a := c.forward(req, r.Form)
+	a := c.worded(r, c.forward(req, []byte(r.Form.Encode())))
 	if a.code != "" || a.status != http.StatusOK {
 		return nil, a
 	}
@@ -235,9 +255,9 @@ func (c *Cloud) told(req *http.Request, r *Request) (*tree, answer) {
 	return t, a
 }
 
-// forward sends the request on, and says what moto answered. The signature no longer fits; moto does not look at it.
-func (c *Cloud) forward(req *http.Request, form url.Values) answer {
-	out, err := http.NewRequestWithContext(req.Context(), req.Method, c.moto+req.URL.RequestURI(), strings.NewReader(form.Encode()))
+// forward sends the request on with a body, signed anew, and says what moto answered.
+func (c *Cloud) forward(req *http.Request, body []byte) answer {
+	out, err := http.NewRequestWithContext(req.Context(), req.Method, c.moto+req.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		return answer{status: http.StatusInternalServerError, code: "InternalError"}
 	}
@@ -246,19 +266,22 @@ func (c *Cloud) forward(req *http.Request, form url.Values) answer {
 			out.Header[k] = v
 		}
 	}
+	if err := c.sign(out, body); err != nil {
+		return answer{status: http.StatusInternalServerError, code: "InternalError", body: []byte(err.Error())}
+	}
 	resp, err := c.client.Do(out)
 	if err != nil {
 		return answer{status: http.StatusInternalServerError, code: "InternalError", body: []byte(err.Error())}
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	said, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return answer{status: http.StatusInternalServerError, code: "InternalError", body: []byte(err.Error())}
 	}
-	a := answer{status: resp.StatusCode, kind: resp.Header.Get("Content-Type"), body: body}
+	a := answer{status: resp.StatusCode, kind: resp.Header.Get("Content-Type"), body: said}
 	if resp.StatusCode != http.StatusOK {
 		a.code = "moto " + resp.Status
-		if _, after, ok := bytes.Cut(body, []byte("<Code>")); ok {
+		if _, after, ok := bytes.Cut(said, []byte("<Code>")); ok {
 			code, _, _ := bytes.Cut(after, []byte("</Code>"))
 			a.code = string(code)
 		}
