@@ -56,11 +56,12 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 	case providers.KindOf(err) == "":
 		return nil, err
 	}
-	id := diag.KindID(string(providers.KindOf(err)))
-	if id == diag.PermissionMissing { // nothing was asked yet: there are no credentials
-		id = diag.VendorDenied
+	d := diag.Wrap(err, diag.KindID(string(providers.KindOf(err))), "%s.", sentence(err.Error())).At(&c.Provider.Range, in)
+	if d.ID == diag.PermissionMissing { // nothing was asked yet: there are no credentials
+		d.ID = diag.VendorDenied
+		d = d.Next("Log in with the vendor's own tool, or give the credentials where that has them, and run the same command again.")
 	}
-	return nil, diag.Wrap(err, id, "%s.", sentence(err.Error())).At(&c.Provider.Range, in)
+	return nil, d
 }
 
 // placed are the provider's attributes, with paths that start where the file is. What a file says is not changed: a saved plan
