@@ -31,6 +31,7 @@ const (
 // Options is what a speaker works with.
 type Options struct {
 	Self  netip.Addr // the machine's address, which routers reach it at; IPv4
+	Self6 netip.Addr // the same for routes to IPv6 addresses, which are refused if it has none
 	ASN   uint32
 	Hold  time.Duration // after so long without a word, a router takes this machine for dead; whole seconds, 3 at least
 	Peers []Peer
@@ -159,9 +160,11 @@ func (k *Speaker) route(a netip.Addr) (*apiutil.Path, error) {
 		p.Attrs = append(p.Attrs, hop)
 		return p, err
 	}
+	if !k.o.Self6.Is6() {
+		return nil, fmt.Errorf("announce %s: the machine has no IPv6 address that would lead there", a)
+	}
 	p.Family = bgp.RF_IPv6_UC
-	// A machine with an IPv4 address alone is named as RFC 4291 maps it.
-	reach, err := bgp.NewPathAttributeMpReachNLRI(bgp.RF_IPv6_UC, []bgp.PathNLRI{{NLRI: to}}, netip.AddrFrom16(k.o.Self.As16()))
+	reach, err := bgp.NewPathAttributeMpReachNLRI(bgp.RF_IPv6_UC, []bgp.PathNLRI{{NLRI: to}}, k.o.Self6)
 	p.Attrs = append(p.Attrs, reach)
 	return p, err
 }

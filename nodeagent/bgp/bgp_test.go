@@ -241,7 +241,10 @@ func TestMoves(t *testing.T) {
 // TestEnds sees that the routes of a speaker that ends are gone at once, and does not wait for the hold time.
 func TestEnds(t *testing.T) {
 	r := newRouter(t, gate, routers)
-	s := speak(t, first, func(o *bgp.Options) { o.Hold = 90 * time.Second })
+	if err := speak(t, second, nil).Announce(vip6); err == nil {
+		t.Error("a machine without an IPv6 address leads to one")
+	}
+	s := speak(t, first, func(o *bgp.Options) { o.Hold, o.Self6 = 90*time.Second, netip.MustParseAddr("2001:db8::1") })
 	for _, a := range []netip.Addr{vip, vip6} {
 		if err := errors.Join(s.Announce(a), s.Announce(a)); err != nil {
 			t.Fatal(err)
@@ -301,14 +304,14 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRouter(t, gate, routers)
 			s := speak(t, second, change)
-			if err := s.Announce(vip6); err != nil {
+			if err := s.Announce(vip); err != nil {
 				t.Fatal(err)
 			}
 			for range 35 {
 				if all := s.Peers(); len(all) != 1 || all[0].Up || all[0].State == "" {
 					t.Fatalf("the speaker says of its router %+v", all)
 				}
-				if hops := r.hops(vip6); len(hops) > 0 {
+				if hops := r.hops(vip); len(hops) > 0 {
 					t.Fatalf("the router reaches the address by %v", hops)
 				}
 				time.Sleep(100 * time.Millisecond)
