@@ -44,6 +44,7 @@ func (e *Engine) refuse(p *plan.Plan) error {
 			machines = to
 		}
 		ds = append(ds, e.astray(machines)...)
+		ds = append(ds, e.taken(machines)...)
 	}
 	return ds.Err()
 }
