@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
@@ -68,5 +69,25 @@ func TestAskedOnce(t *testing.T) {
 	e.askEarly(t.Context())
 	if _, err := e.Preflight(t.Context(), p); err != nil || f.checks.Load() != 0 {
 		t.Errorf("%d checks where none is wanted, %v", f.checks.Load(), err)
+	}
+}
+
+// TestOfferAndAccount: that a type is not sold in a zone is said beside what the vendor says of the same machine, and once.
+func TestOfferAndAccount(t *testing.T) {
+	problem := providers.Problem{Kind: providers.NotFound, Noun: providers.MachineNoun, Name: "demo-workers-0", Field: "image", Text: "it is gone"}
+	for field, want := range map[string]int{"image": 2, "type": 1, "zone": 1} {
+		problem.Field = field
+		f := fake.New(fake.Options{Sold: map[string][]string{"small": {"a"}}, Account: &fake.Account{Problems: []providers.Problem{problem}}})
+		types, err := f.Machines().Types(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := New(Options{Provider: f, Cluster: &config.Cluster{Name: "demo", File: "cluster.hcl", ControlPlane: config.Pool{Name: config.ControlPlaneName, Machine: "small"},
+			Pools: []config.Pool{{Name: "workers", Count: 1, Machine: "small", Zones: []string{"b"}}}}})
+		e.world.Types = types
+		_, err = e.Preflight(t.Context(), plan.Diff(e.Cluster, e.want, e.world))
+		if ds := diag.AsDiagnostics(err); len(ds) != want || ds[0].ID != diag.PreflightRefused {
+			t.Errorf("field %q: %d findings, want %d: %v", field, len(ds), want, err)
+		}
 	}
 }
