@@ -272,3 +272,25 @@ func TestSpot(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingThere lists what an owner has who has nothing, as often as one likes.
+func TestNothingThere(t *testing.T) {
+	c := azuretest.New(azuretest.Options{})
+	for range 2 {
+		p, ctx := open(t, c, Options{}), t.Context()
+		n, err := p.Networks().List(ctx, "nobody")
+		must(t, 0, err)
+		m, err := p.Machines().List(ctx, "nobody")
+		must(t, 0, err)
+		b, err := p.LoadBalancers().List(ctx, "nobody")
+		must(t, 0, err)
+		v, err := p.Volumes().List(ctx, "nobody")
+		must(t, 0, err)
+		s, err := p.Volumes().Snapshots().List(ctx, "nobody")
+		must(t, 0, err)
+		if len(n)+len(m)+len(b)+len(v)+len(s) > 0 {
+			t.Errorf("%v %v %v %v %v", n, m, b, v, s)
+		}
+	}
+	report(t, c)
+}

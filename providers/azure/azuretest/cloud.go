@@ -149,6 +149,9 @@ func (c *Cloud) answer(req *http.Request, r Request) *http.Response {
 		c.page(req, resp)
 		return resp
 	}
+	if f := c.groupless(r); f != nil {
+		return f.response(req)
+	}
 	if r.API == "ResourceGroupsClient.NewListPager" {
 		resp := answered(req, map[string]any{"value": c.listGroups(req.URL.Query().Get("$filter"))})
 		c.page(req, resp)
@@ -183,6 +186,20 @@ func (c *Cloud) answer(req *http.Request, r Request) *http.Response {
 		c.page(req, resp)
 	}
 	return resp
+}
+
+// groupless refuses a list of what is in a group that is not there. Microsoft's fake servers, told of it by a pager, would answer the
+// same request with an empty pager from then on.
+func (c *Cloud) groupless(r Request) *fault {
+	words := strings.Split(r.Path, "/")
+	if !strings.HasSuffix(r.API, "Pager") || len(words) < 6 || !strings.EqualFold(words[3], "resourceGroups") {
+		return nil
+	}
+	g := c.items[low(c.groupID(words[4]))]
+	if g == nil || g.visible > c.now && r.API != "Client.NewListByResourceGroupPager" {
+		return refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", words[4])
+	}
+	return nil
 }
 
 // answered is a document as it goes over the wire.

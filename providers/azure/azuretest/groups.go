@@ -89,6 +89,7 @@ func (c *Cloud) dropGroup(_ context.Context, name string, _ *armresources.Resour
 // filter on.
 func (c *Cloud) listGroups(filter string) (all []map[string]any) {
 	words := strings.Split(filter, "'")
+	all = []map[string]any{}
 	for _, i := range c.items {
 		if i.kind != groupKind || i.listed > c.now || len(words) == 5 && text(i.doc, "tags", words[1]) != words[3] {
 			continue
@@ -101,10 +102,6 @@ func (c *Cloud) listGroups(filter string) (all []map[string]any) {
 
 // contents lists what is in a group, and what was there a moment ago.
 func (c *Cloud) contents(group string, _ *armresources.ClientListByResourceGroupOptions) (resp azfake.PagerResponder[armresources.ClientListByResourceGroupResponse]) {
-	if c.items[low(c.groupID(group))] == nil {
-		resp.AddError(refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", group))
-		return resp
-	}
 	out := armresources.ClientListByResourceGroupResponse{}
 	add := func(id string) {
 		out.Value = append(out.Value, &armresources.GenericResourceExpanded{ID: &id})

@@ -311,17 +311,14 @@ func (c *Cloud) inUse(i *item) error {
 }
 
 // sorted returns the items of a kind, in one group or in all.
-func (c *Cloud) sorted(kind, group string) (all []*item, err error) {
-	if g := c.items[low(c.groupID(group))]; group != "" && (g == nil || g.visible > c.now) {
-		return nil, refuse(404, "ResourceGroupNotFound", "Resource group '%s' could not be found.", group)
-	}
+func (c *Cloud) sorted(kind, group string) (all []*item) {
 	for _, i := range c.items {
 		if i.kind == kind && i.visible <= c.now && (group == "" || strings.EqualFold(i.group, group)) {
 			all = append(all, i)
 		}
 	}
 	slices.SortFunc(all, func(a, b *item) int { return strings.Compare(a.id, b.id) })
-	return all, nil
+	return all
 }
 
 // power sets whether a virtual machine runs.
