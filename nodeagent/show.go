@@ -145,6 +145,7 @@ func waitFor(ctx context.Context, condition string, timeout time.Duration, out, 
 		return err
 	}
 	blame(last, errOut)
+	blameOthers(errOut)
 	return fmt.Errorf("not %s after %s", condition, timeout)
 }
 

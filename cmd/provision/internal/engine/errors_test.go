@@ -68,6 +68,10 @@ func TestExplain(t *testing.T) {
 // TestFailedPhaseNamesDoctor: what a machine waits for in vain is often blocked by another one, which only doctor sees.
 func TestFailedPhaseNamesDoctor(t *testing.T) {
 	e := New(Options{Cluster: &config.Cluster{Name: "demo", File: "cluster.hcl"}})
+	var d diag.Diagnostic
+	if err := e.etcdError(errors.New("x"), "A member was not added"); !errors.As(err, &d) || !slices.Contains(d.Commands, "provision doctor cluster.hcl") {
+		t.Errorf("a member that was not added: %v, want a command that runs doctor", err)
+	}
 	for _, phase := range []string{"serve", "ready", "enable"} {
 		ds := e.diagnose(&bootstrap.HostError{Host: "m", Phase: phase, Err: errors.New("not ready after 5m0s")})
 		if len(ds) != 1 || !slices.Contains(ds[0].Commands, "provision doctor cluster.hcl") {

@@ -238,7 +238,7 @@ func (e *Engine) etcdPromote(ctx context.Context, c plan.Change) error {
 
 // etcdError explains what a node said of a change of members.
 func (e *Engine) etcdError(err error, what string) error {
-	d := diag.Wrap(err, diag.EtcdFailed, "%s.", what).Next("The lines above are the node's own. When the cause is mended, go on:", e.again())
+	d := diag.Wrap(err, diag.EtcdFailed, "%s.", what).Next("The lines above are the node's own. What blocks machines from one another, doctor finds. When the cause is mended, go on:", "provision doctor "+e.Cluster.File, e.again())
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) {
 		d.Output = lines(exit.Stderr)
