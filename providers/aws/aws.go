@@ -203,7 +203,8 @@ func (p *Provider) Caps() providers.Caps {
 		}
 	}
 	slices.Sort(zones)
-	return providers.Caps{LoadBalancers: true, UDP: true, Volumes: true, Snapshots: true, Spot: true, Zones: zones, Arch: []string{"amd64", "arm64"}}
+	return providers.Caps{LoadBalancers: true, UDP: true, Volumes: true, Snapshots: true, Spot: true, Zones: zones, Arch: []string{"amd64", "arm64"},
+		Prices: p.o.prices()}
 }
 
 // Machines returns the instances.

@@ -349,8 +349,12 @@ func TestAnswersAreReadToTheirEnd(t *testing.T) {
 	p := open(t, awstest.Options{Page: 3}, oneZone)
 	for range 4 {
 		p.typesAt = time.Time{}
-		if _, err := p.Machines().Types(t.Context()); err != nil {
+		all, err := p.Machines().Types(t.Context())
+		if err != nil {
 			t.Fatal(err)
+		}
+		if i := slices.IndexFunc(all, func(m providers.MachineType) bool { return m.Name == "t3.small" }); i < 0 || all[i].PriceUSD != 0.0228 {
+			t.Errorf("t3.small is not among the %d types at its price", len(all))
 		}
 	}
 }

@@ -174,7 +174,8 @@ func (m machines) types(ctx context.Context) (all []providers.MachineType, err e
 		}
 		slices.Sort(zones[t.InstanceType])
 		all = append(all, providers.MachineType{Name: string(t.InstanceType), CPUs: 1000 * int(aws.ToInt32(t.VCpuInfo.DefaultVCpus)),
-			MemoryMiB: int(aws.ToInt64(t.MemoryInfo.SizeInMiB)), DiskGiB: defaultDisk, GPUs: gpus(t), Arch: arch, Zones: zones[t.InstanceType]})
+			MemoryMiB: int(aws.ToInt64(t.MemoryInfo.SizeInMiB)), DiskGiB: defaultDisk, GPUs: gpus(t), Arch: arch, Zones: zones[t.InstanceType],
+			PriceUSD: table().Regions[m.p.o.Region].Types[string(t.InstanceType)]})
 	}
 	slices.SortFunc(all, func(a, b providers.MachineType) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
