@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/provisionhq/provision/providers"
@@ -117,4 +118,25 @@ func settled[S any, O providers.Identified](t *testing.T, w providers.Objects[S,
 	}
 	_, err := w.Update(t.Context(), id, spec)
 	return err
+}
+
+// TestAnywhere makes and removes a cluster of a project and in a region that the file names and the cloud has not heard of.
+func TestAnywhere(t *testing.T) {
+	cloud.Reset(gcptest.Options{Anywhere: true})
+	p, err := New(t.Context(), Options{Endpoint: cloud.URL, Project: "my-project-1", Region: "us-central1", NAT: NATOne, ServiceAccount: "nodes@my-project-1.iam.gserviceaccount.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := built(t, p)
+	m, err := p.Machines().Get(t.Context(), c.ids[providers.MachineNoun])
+	if want := "gce://my-project-1/us-central1-a/"; err != nil || !strings.HasPrefix(m.NodeID, want) {
+		t.Errorf("the machine is %s, want %s… (%v)", m.NodeID, want, err)
+	}
+	if r := checked(t, p, needed()); len(r.Problems)+len(r.Missing)+len(r.Unseen) > 0 {
+		t.Errorf("the account: %+v", r)
+	}
+	c.remove(t, p)
+	if left := cloud.Leftovers(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
 }

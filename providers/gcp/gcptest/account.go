@@ -76,12 +76,18 @@ func (c *Cloud) beside(q *http.Request, data []byte, log *Request) (object, *ref
 		return c.tested(log.Method, data)
 	case accountAsk.MatchString(path):
 		log.Method = "iam.projects.serviceAccounts.testIamPermissions"
-		if a := accountAsk.FindStringSubmatch(path)[1]; !strings.HasSuffix(a, "@"+Project+".iam.gserviceaccount.com") {
+		if a := accountAsk.FindStringSubmatch(path)[1]; !strings.HasSuffix(a, "@"+Project+".iam.gserviceaccount.com") && !c.anywhere() {
 			return nil, refuse(http.StatusNotFound, "notFound", "Unknown service account %s", a)
 		}
 		return c.tested(log.Method, data)
 	}
 	return nil, nil
+}
+
+func (c *Cloud) anywhere() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.options.Anywhere
 }
 
 // met returns the fault that a method meets.

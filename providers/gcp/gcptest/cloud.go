@@ -35,6 +35,10 @@ type Options struct {
 	Slow time.Duration // how long an operation takes
 	Rate int           // requests in 100 ms, beyond which they are refused; 0: any number
 
+	// Anywhere makes the cloud have whatever project is asked for, as the same one, and whatever region: for rehearsals of files that
+	// name their own.
+	Anywhere bool
+
 	Hooks Hooks // what is really there
 }
 

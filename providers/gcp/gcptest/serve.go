@@ -76,8 +76,10 @@ func (m *method) mutates() bool {
 // serve answers a request.
 func (c *Cloud) serve(w http.ResponseWriter, q *http.Request) {
 	data, _ := io.ReadAll(q.Body)
-	m, vars := c.api.find(q.Method, q.URL.Path)
 	entry := Request{Path: q.URL.RequestURI(), Body: string(data)}
+	guest := c.guest(q.URL.Path)
+	q.URL.Path, data = rename(q.URL.Path, guest, Project), []byte(rename(string(data), guest, Project))
+	m, vars := c.api.find(q.Method, q.URL.Path)
 	if m != nil {
 		entry.Method, entry.Mutating = m.id, m.mutates()
 	}
@@ -113,7 +115,7 @@ func (c *Cloud) serve(w http.ResponseWriter, q *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(text)
+	_, _ = w.Write([]byte(rename(string(text), Project, guest)))
 }
 
 // abort ends the connection without an answer.

@@ -38,51 +38,6 @@ func (c *Cloud) find(url, from string) *thing {
 	return c.things[from+"/"+url]
 }
 
-// furnish puts there what every project has.
-func (c *Cloud) furnish() {
-	put := func(path, kind string, body object) {
-		i := strings.LastIndex(path, "/")
-		name := path[i+1:]
-		place := strings.TrimSuffix(path[:i], "/"+kind)
-		url := base + path
-		if strings.HasPrefix(path, "projects/") {
-			url = "https://www.googleapis.com/compute/v1/" + path
-		}
-		body["name"], body["id"], body["selfLink"], body["kind"] = name, fmt.Sprint(c.number()), url, "compute#"+strings.TrimSuffix(kind, "s")
-		body["creationTimestamp"] = "2026-01-01T00:00:00.000-08:00"
-		c.things[path] = &thing{place: place, kind: kind, name: name, body: body, ready: true}
-	}
-	for _, z := range append(Zones(), otherZone) {
-		region := z[:strings.LastIndex(z, "-")]
-		put("global/zones/"+z, "zones", object{"region": base + "regions/" + region, "status": "UP"})
-		put("global/regions/"+region, "regions", object{"status": "UP", "quotas": []any{}})
-		for name, t := range map[string][3]any{"e2-small": {2, 2048, "X86_64"}, "e2-medium": {2, 4096, "X86_64"}, "e2-standard-2": {2, 8192, "X86_64"}, "e2-standard-4": {4, 16384, "X86_64"},
-			"n2-standard-2": {2, 8192, "X86_64"}, "c4-standard-4": {4, 15360, "X86_64"}, "c4a-standard-1": {1, 4096, "ARM64"}, "a2-highgpu-1g": {12, 87040, "X86_64"}} {
-			if name == "c4a-standard-1" && strings.HasSuffix(z, "-d") {
-				continue // not in every zone
-			}
-			body := object{"guestCpus": t[0], "memoryMb": t[1], "architecture": t[2], "zone": z, "isSharedCpu": name == "e2-small" || name == "e2-medium", "imageSpaceGb": 0, "maximumPersistentDisks": 128}
-			if name == "a2-highgpu-1g" {
-				body["accelerators"] = []any{object{"guestAcceleratorType": "nvidia-tesla-a100", "guestAcceleratorCount": 1}}
-			}
-			put("zones/"+z+"/machineTypes/"+name, "machineTypes", body)
-		}
-		for _, d := range []string{"pd-standard", "pd-balanced", "pd-ssd", "hyperdisk-balanced"} {
-			put("zones/"+z+"/diskTypes/"+d, "diskTypes", object{"zone": z, "validDiskSize": "10GB-65536GB"})
-		}
-	}
-	for _, f := range []struct{ project, family, arch string }{
-		{"debian-cloud", "debian-12", "X86_64"}, {"debian-cloud", "debian-12-arm64", "ARM64"}, {"debian-cloud", "debian-13", "X86_64"}, {"debian-cloud", "debian-13-arm64", "ARM64"},
-		{"ubuntu-os-cloud", "ubuntu-2204-lts", "X86_64"}, {"ubuntu-os-cloud", "ubuntu-2204-lts-arm64", "ARM64"},
-		{"ubuntu-os-cloud", "ubuntu-2404-lts-amd64", "X86_64"}, {"ubuntu-os-cloud", "ubuntu-2404-lts-arm64", "ARM64"},
-	} {
-		for _, date := range []string{"v20260801", "v20261101"} {
-			put("projects/"+f.project+"/global/images/"+f.family+"-"+date, "images", object{"family": f.family, "architecture": f.arch, "status": "READY", "diskSizeGb": "10",
-				"guestOsFeatures": []any{object{"type": "UEFI_COMPATIBLE"}, object{"type": "GVNIC"}}})
-		}
-	}
-}
-
 // fingerprint is of any value.
 func fingerprint(v any) string {
 	text, _ := json.Marshal(v)
@@ -130,7 +85,7 @@ func (c *Cloud) reads(r *call) (object, *refusal) {
 	if t == nil || !t.visible() {
 		return nil, missing(path)
 	}
-	if r.collection == "regions" && r.name() == Region {
+	if r.collection == "regions" {
 		b := maps.Clone(t.body)
 		b["quotas"] = c.counted(true)
 		return b, nil
