@@ -9,6 +9,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -27,6 +28,9 @@ type Host struct {
 	Dial func(context.Context) (ssh.Host, error)
 	Keep bool // the connection is borrowed
 }
+
+// ErrStopped is what Host.Dial returns for a machine that its vendor lists as stopped.
+var ErrStopped = errors.New("the vendor lists the machine as stopped")
 
 // Options says what the machines are to be fit for. The zero value of each is its default.
 type Options struct {

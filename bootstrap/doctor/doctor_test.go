@@ -232,6 +232,9 @@ func TestFaults(t *testing.T) {
 		{"not root", set("uid", "1000"), doctor.NotRoot, doctor.Error, "1000", "", 0},
 		{"silent", func(m *machine) { m.patience = time.Second; m.Fail(sshtest.Faults{Silent: true}) }, doctor.Silent, doctor.Error, "says nothing", "ssh -v", 0},
 		{"refused", func(m *machine) { m.patience = time.Second; m.Fail(sshtest.Faults{Refuse: -1}) }, doctor.Unreachable, doctor.Error, "refused", "ssh -v", 0},
+		{"stopped", func(m *machine) {
+			m.host.Dial = func(context.Context) (ssh.Host, error) { return nil, doctor.ErrStopped }
+		}, doctor.Stopped, doctor.Error, "stopped", "provision apply", 0},
 		{"other architecture", set("arch", "aarch64"), doctor.WrongArch, doctor.Error, "arm64", "make bundle ARCH=arm64", 0},
 		{"old kernel", set("kernel", "4.18.0-553.el8"), doctor.OldKernel, doctor.Error, "4.18", "", 0},
 		{"no vxlan", without("module", "vxlan"), doctor.KernelFeature, doctor.Error, "VXLAN", "modprobe vxlan", 0},

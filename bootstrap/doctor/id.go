@@ -6,6 +6,7 @@ type ID string
 // The findings.
 const (
 	Unreachable    ID = "unreachable"
+	Stopped        ID = "stopped"
 	Silent         ID = "silent"
 	LoginRefused   ID = "login-refused"
 	HostKeyChanged ID = "host-key-changed"
@@ -82,6 +83,7 @@ type entry struct {
 func table() []entry {
 	return []entry{
 		{Unreachable, "Host does not answer"},
+		{Stopped, "Machine is stopped"},
 		{Silent, "Something accepts connections and says nothing"},
 		{LoginRefused, "Login refused"},
 		{HostKeyChanged, "Host key is another one"},

@@ -99,6 +99,8 @@ func (j judge) connection(err error) {
 	var silent *ssh.SilentError
 	var down *ssh.UnreachableError
 	switch {
+	case errors.Is(err, ErrStopped):
+		j.here(Stopped, Error, "The vendor lists the machine as stopped.", "An apply starts it.", "provision apply")
 	case errors.As(err, &key):
 		j.here(HostKeyChanged, Error, fmt.Sprintf("%s shows host key %s; known is %s.", key.Addr, key.Got, strings.Join(key.Want, ", ")),
 			"It is another machine, it was installed anew, or somebody is in between. Compare with what the host says on its console, and correct the key that is known.",

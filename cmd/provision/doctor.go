@@ -13,6 +13,7 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/engine"
+	"github.com/provisionhq/provision/providers"
 	"github.com/spf13/cobra"
 )
 
@@ -90,7 +91,11 @@ func (a *app) patients(ctx context.Context, s *session) (hosts []doctor.Host, do
 		return nil, nil, err
 	}
 	for _, w := range ways {
-		hosts = append(hosts, doctor.Host{Name: w.Machine.Name, Role: w.Role, Address: w.Machine.Private, UID: s.engine.UID(), Dial: w.Dial})
+		h := doctor.Host{Name: w.Machine.Name, Role: w.Role, Address: w.Machine.Private, UID: s.engine.UID(), Dial: w.Dial}
+		if w.Machine.State == providers.Stopped {
+			h.Dial = func(context.Context) (ssh.Host, error) { return nil, doctor.ErrStopped }
+		}
+		hosts = append(hosts, h)
 	}
 	if len(hosts) == 0 {
 		return nil, nil, diag.New(diag.Unsupported, "Machines of provider %s do not answer SSH, so there is nothing to examine.", s.cluster.Provider.Name)

@@ -17,25 +17,30 @@ type Way struct {
 	Dial    func(context.Context) (ssh.Host, error) // a connection of its own, for the caller to close
 }
 
-// Ways finds the cluster's machines that can answer SSH, without connecting to them. The engine has to stay open while they
-// are used: it has the bastions.
+// Ways finds the cluster's machines that can answer SSH, without connecting to them; those that are stopped are among them, though
+// nothing answers there. The engine has to stay open while they are used: it has the bastions.
 func (e *Engine) Ways(ctx context.Context) ([]Way, error) {
 	if err := e.find(ctx); err != nil {
 		return nil, err
 	}
-	var ws []Way
+	return e.ways(), nil
+}
+
+func (e *Engine) ways() (ws []Way) {
 	for _, m := range e.world.Machines {
-		if m.Partial || !m.SSH.IsValid() {
+		// One that is stopped may have lost its address, and is partial to some vendors: what is missing is that it runs.
+		down := m.State == providers.Stopped && !e.Provider.Caps().Simulated
+		if !down && (m.Partial || !m.SSH.IsValid()) {
 			continue
 		}
 		w := Way{Machine: m, Role: templates.Worker, Dial: func(ctx context.Context) (ssh.Host, error) { return e.dial(ctx, m) }}
 		if m.Pool == plan.ControlPlanePool {
 			w.Role = templates.ControlPlane
 		}
-		if m.State == providers.Stopped {
+		if down {
 			w.Dial = func(context.Context) (ssh.Host, error) { return nil, fmt.Errorf("%s: the machine is stopped", m.Name) }
 		}
 		ws = append(ws, w)
 	}
-	return ws, nil
+	return ws
 }
