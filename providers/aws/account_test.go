@@ -228,6 +228,12 @@ func TestOperatorPolicy(t *testing.T) {
 			t.Errorf("without %s: %q are missing", a, r.Missing)
 		}
 	}
+	if err := c.Allow(t.Context(), strings.Replace(d.without("servicequotas:GetServiceQuota"), `"ec2:DescribeVpcs"`, `"ec2:DescribeVpcs","ec2:DescribeAccountAttributes"`, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if r := checked(t, enter(), wanted()); len(r.Limits) != 1 || r.Limits[0].Name != "EC2-VPC Elastic IPs" || r.Limits[0].Max != 5 {
+		t.Errorf("with EC2's own quotas alone: %+v", r.Limits)
+	}
 	t.Logf("%d actions, %d requests", len(d.actions()), len(c.Requests()))
 }
 
