@@ -23,10 +23,11 @@ func (e *Engine) Ways(ctx context.Context) ([]Way, error) {
 	if err := e.find(ctx); err != nil {
 		return nil, err
 	}
-	return e.ways(), nil
+	return e.waysThere(), nil
 }
 
-func (e *Engine) ways() (ws []Way) {
+// waysThere are the ways to the machines that were found.
+func (e *Engine) waysThere() (ws []Way) {
 	for _, m := range e.world.Machines {
 		// One that is stopped may have lost its address, and is partial to some vendors: what is missing is that it runs.
 		down := m.State == providers.Stopped && !e.Provider.Caps().Simulated

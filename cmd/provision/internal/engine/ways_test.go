@@ -21,7 +21,7 @@ func TestWaysToStopped(t *testing.T) {
 		m("partial", providers.Stopped, true, at), m("no-address", providers.Stopped, false, netip.AddrPort{}),
 	}
 	var names []string
-	for _, w := range e.ways() {
+	for _, w := range e.waysThere() {
 		names = append(names, w.Machine.Name)
 		if w.Machine.State != providers.Stopped {
 			continue
