@@ -220,6 +220,12 @@ func TestEndpointOfGcloud(t *testing.T) {
 	if all, err := p.Networks().List(t.Context(), "demo"); err != nil || len(all) != 0 || len(cloud.Requests()) == 0 {
 		t.Errorf("List: %v, %v after %d requests", all, err, len(cloud.Requests()))
 	}
+	for _, v := range []string{"https://compute.example.com/compute/v1/", "http://192.0.2.1/compute/v1/", "http://127.0.0.1.example.com/", "::"} {
+		t.Setenv(endpointVariable, v)
+		if _, err := Open(map[string]any{"project": gcptest.Project, "region": gcptest.Region}); providers.KindOf(err) != providers.Invalid {
+			t.Errorf("with the variable %s: %v", v, err)
+		}
+	}
 }
 
 func TestCodesAreOnce(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	neturl "net/url"
 	"os"
 	"slices"
@@ -52,7 +53,7 @@ type clients struct {
 }
 
 // fromEnvironment fills in what Google's own tools take from the environment.
-func fromEnvironment(o *Options) {
+func fromEnvironment(o *Options) error {
 	for _, v := range []string{"GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"} {
 		if o.Project == "" {
 			o.Project = os.Getenv(v)
@@ -63,13 +64,28 @@ func fromEnvironment(o *Options) {
 			o.Region = os.Getenv(v)
 		}
 	}
-	if o.Endpoint == "" { // as gcloud has it, with the API's version
-		o.Endpoint = strings.TrimSuffix(strings.TrimSuffix(os.Getenv(endpointVariable), "/"), "/compute/v1")
+	if v := os.Getenv(endpointVariable); o.Endpoint == "" && v != "" { // as gcloud has it, with the API's version
+		if !loopback(v) {
+			return fmt.Errorf("%w: %s is %s: an endpoint that is not of this host is named in the file, with endpoint", providers.Invalid, endpointVariable, v)
+		}
+		o.Endpoint = strings.TrimSuffix(strings.TrimSuffix(v, "/"), "/compute/v1")
 	}
+	return nil
 }
 
 // endpointVariable is where gcloud looks for a URL in place of Google's own.
 const endpointVariable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
+
+// loopback says whether a URL is of this host, where it gets no credentials. A variable that somebody left behind should not send
+// them, or a cluster, anywhere else.
+func loopback(url string) bool {
+	u, err := neturl.Parse(url)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	return err == nil && a.IsLoopback() || u.Hostname() == "localhost"
+}
 
 // scopes are what the credentials are asked for: Compute, and to be told who one is and which permissions one has.
 func scopes() []string {

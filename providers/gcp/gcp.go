@@ -27,7 +27,7 @@ import (
 type Options struct {
 	Project        string        // ID of the project; empty: GOOGLE_CLOUD_PROJECT, then that of the credentials
 	Region         string        // empty: GOOGLE_CLOUD_REGION
-	Endpoint       string        // URL in place of Google's own, or gcloud's variable for it; no credentials are sent to one that is not https
+	Endpoint       string        // URL in place of Google's own, or gcloud's variable for one of this host; no credentials are sent to one that is not https
 	Network        string        // name of a network to use: it is never changed or deleted; empty: one is made
 	Subnetwork     string        // with Network: its subnetwork; empty: the only one in the region
 	NAT            string        // NATNone or NATOne; empty is NATNone
@@ -91,7 +91,9 @@ func (o *Options) complete() error {
 			*v = to
 		}
 	}
-	fromEnvironment(o)
+	if err := fromEnvironment(o); err != nil {
+		return err
+	}
 	set(&o.NAT, NATNone)
 	set(&o.Addresses, Public)
 	set(&o.Image, DefaultImage)
