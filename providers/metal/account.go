@@ -37,7 +37,7 @@ func (a account) Check(ctx context.Context, need providers.Need) (providers.Repo
 		}
 		var reasons []string
 		for h, s := range v.sights {
-			if err := (machines{a.p}).unfit(v, given(s, spec.Owner), n, a.p.types()[t], spec); err != nil {
+			if err := machines(a).unfit(v, given(s, spec.Owner), n, a.p.types()[t], spec); err != nil {
 				reasons = append(reasons, fmt.Sprintf("%s: %v", s.host.Name, err))
 				continue
 			}
@@ -61,7 +61,7 @@ func (a account) network(v *view, need providers.Need, spec providers.MachineSpe
 	if len(need.Networks) == 0 {
 		return network{}, fail(providers.NotFound, "network %q", spec.Network)
 	}
-	return networks{a.p}.describe(v, network{}, need.Networks[0])
+	return networks(a).describe(v, network{}, need.Networks[0])
 }
 
 // given is a host as if the owner's machine on it was gone.
