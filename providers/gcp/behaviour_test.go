@@ -201,6 +201,20 @@ func TestGcloud(t *testing.T) {
 	if err := json.Unmarshal(run("instances", "list", "--filter=labels.provision-owner=demo"), &seen); err != nil || len(seen) != 1 || seen[0].Labels["provision-name"] != m.Name {
 		t.Errorf("gcloud lists %+v (%v), want %s; it asked for %+v", seen, err, m.Name, cloud.Requests()[len(cloud.Requests())-1])
 	}
+	b, err := p.LoadBalancers().Create(t.Context(), providers.LoadBalancerSpec{Owner: "demo", Name: "api", Network: n.ID, Targets: []providers.ID{m.ID},
+		Ports: []providers.BalancerPort{{Name: "api", Protocol: "tcp", Port: 6443, TargetPort: 6443}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules []struct{ IPAddress, IPProtocol, LoadBalancingScheme string }
+	if err := json.Unmarshal(run("forwarding-rules", "list"), &rules); err != nil || len(rules) != 1 || rules[0].IPAddress != b.Address.String() {
+		t.Errorf("gcloud lists forwarding rules %+v (%v), want one at %s", rules, err, b.Address)
+	}
+	r, _ := refOf(providers.MachineNoun, m.ID)
+	run("instances", "delete", r.name, "--zone="+r.place)
+	if all, err := p.Machines().List(t.Context(), "demo"); err != nil || len(all) != 0 {
+		t.Errorf("after gcloud deleted the machine we list %+v (%v)", all, err)
+	}
 	run("disks", "create", "theirs", "--zone="+gcptest.Zones()[0], "--size=10GB", "--type=pd-balanced",
 		"--labels=provision-owner=demo,provision-kind=volume,provision-name=theirs")
 	all, err := p.Volumes().List(t.Context(), "demo")
