@@ -178,3 +178,15 @@ func TestMetalBadHosts(t *testing.T) {
 		})
 	}
 }
+
+// TestMetalAllDown: where no host answers, that is said, and not that there are no machine types.
+func TestMetalAllDown(t *testing.T) {
+	hosts := scriptedHosts(t, 2)
+	for _, h := range hosts {
+		h.Close()
+	}
+	words, code := provision(t, "validate", metalFile(t, hosts))
+	if code == 0 || strings.Contains(words, "Unknown machine type") || !strings.Contains(words, "SSH not reachable") || !strings.Contains(words, "host-0: no connection") || !strings.Contains(words, "host-1: no connection") {
+		t.Errorf("validate ends with %d:\n%s", code, words)
+	}
+}

@@ -41,7 +41,19 @@ func (m machines) Types(ctx context.Context) ([]providers.MachineType, error) {
 		mt.Arch = cmp.Or(mt.Arch, "amd64")
 		all = append(all, mt)
 	}
+	if len(all) == 0 && v != nil {
+		return nil, v.mute()
+	}
 	return all, nil
+}
+
+// mute says of hosts, or their bastions, why they do not answer; nil if all do.
+func (v *view) mute() error {
+	var errs []error
+	for _, s := range v.silent() {
+		errs = append(errs, kinded(s.err))
+	}
+	return distinct(errs)
 }
 
 // measure fills in what the inventory leaves out.
