@@ -138,6 +138,8 @@ func (h *handshake) checkHostKey(_ string, remote net.Addr, key gossh.PublicKey)
 		changed := h.changed(shown(key))
 		if _, ok := key.(*gossh.Certificate); ok {
 			changed.Err = err
+		} else {
+			changed.Line = strings.TrimSpace(string(gossh.MarshalAuthorizedKey(key)))
 		}
 		return changed
 	}

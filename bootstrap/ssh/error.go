@@ -127,6 +127,7 @@ func (e *AuthError) Unwrap() error { return e.Err }
 type HostKeyChanged struct {
 	Host, Addr string
 	Got        string   // SHA256:… fingerprint; empty if it has no key of a kind that is known
+	Line       string   // the key as in authorized_keys, which proves nothing; empty if it showed none, or a certificate
 	Want       []string // fingerprints
 	Err        error    // why its certificate is not accepted; nil if it shows none
 }

@@ -130,7 +130,7 @@ func TestMetalBadHosts(t *testing.T) {
 		doctor string
 		mend   string
 	}{
-		"wrong host key": {func(h *scriptedHost) { h.key = other }, "Error: SSH host key changed … host-1: 127.0.0.1:PORT shows host key SHA256: … provision hosts keys", "shows host key SHA256:", "correct the key that is known"},
+		"wrong host key": {func(h *scriptedHost) { h.key = other }, "Error: SSH host key changed … host-1: 127.0.0.1:PORT shows host key SHA256: … write it into the inventory: host_key = \"ssh-ed25519 AAAA", "shows host key SHA256:", "correct the key that is known"},
 		"key not known":  {func(h *scriptedHost) { h.key = "" }, "Error: SSH host key unknown … host-1: its host key is not known; it shows SHA256: … add to its block: host_key = … provision hosts keys", "Nobody has told which host key host-1 has", "provision hosts keys"},
 		"sudo asks":      {func(h *scriptedHost) { h.Fail(sshtest.Faults{Sudo: "sudo: a password is required"}) }, "Error: Sudo asks for a password … host-1: user ops cannot become root by sudo … without a password, or log in as root", "User ops cannot become root by sudo", "NOPASSWD"},
 		"gone":           {func(h *scriptedHost) { h.Close() }, "Error: SSH not reachable … host-1: no connection to 127.0.0.1:PORT … gone = true … provision doctor", "No connection to 127.0.0.1:PORT", "See that the machine is on"},
