@@ -96,6 +96,7 @@ type Machine struct {
 	User     string         `json:"user,omitempty"`      // who may log in
 	HostKeys []string       `json:"host_keys,omitempty"` // its SSH host keys, in authorized_keys format, so that the first connection is strict
 	Jump     *Jump          `json:"jump,omitempty"`      // the bastion that leads to it; nil: it is reached directly
+	Problem  string         `json:"problem,omitempty"`   // why it is Stopped and Create alone cannot start it; empty if it can, or nobody knows
 }
 
 // A Jump is a bastion: a machine, not of the cluster, that SSH connections go through.

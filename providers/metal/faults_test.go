@@ -199,6 +199,12 @@ func TestHostAway(t *testing.T) {
 	a := cs.attributes()
 	hostBlock(a, at)["gone"] = true
 	p = cs.open(a)
+	if all, err = p.Machines().List(t.Context(), "demo"); err != nil || len(all) != 0 {
+		t.Errorf("List after the host was said to be gone: %+v, %v; want that the machine is not there", all, err)
+	}
+	if o, err := p.Machines().Get(t.Context(), m.ID); providers.KindOf(err) != providers.NotFound {
+		t.Errorf("Get after the host was said to be gone: %+v, %v; want NotFound", o, err)
+	}
 	again, err := p.Machines().Create(t.Context(), spec(n, "a"))
 	if err == nil {
 		// Only the host that was away answers: what it knows is old, and is not taken for the truth.

@@ -286,6 +286,9 @@ type sighted struct {
 	here bool   // the host itself showed it
 }
 
+// lost says whether the machine counts as deleted: the inventory says that its host is gone for good.
+func (c sighted) lost() bool { return !c.here && c.at != nil && c.at.host.Gone }
+
 // find returns the claim of that owner and name; nil if there is none. Of several, which only hosts that do not answer can
 // bring about, a complete one comes first.
 func (v *view) find(k providers.Key) *sighted {

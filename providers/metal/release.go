@@ -2,7 +2,6 @@ package metal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -109,7 +108,7 @@ func (m machines) fence(ctx context.Context, c sighted) error {
 	if c.at == nil {
 		return fail(providers.Unavailable, "its host %s is not in the inventory any more: put it back to have it wiped, or put it back with gone = true if it is gone for good", c.host)
 	}
-	if c.at.host.Gone {
+	if c.lost() {
 		return nil
 	}
 	h := c.at.host
@@ -131,13 +130,13 @@ func (m machines) fence(ctx context.Context, c sighted) error {
 
 // wake turns a host on that does not answer, and waits until it does.
 func (m machines) wake(ctx context.Context, c sighted) (providers.Machine, error) {
-	if c.at == nil || c.at.host.BMC == nil {
-		err := errors.New("it is not in the inventory any more")
-		if c.at != nil {
-			err = c.at.err
-		}
+	if c.at == nil {
+		return providers.Machine{}, fail(providers.Unavailable, "its host %s is not in the inventory any more: put it back; when it is gone for good, with gone = true, and the machine is made on another host",
+			c.host)
+	}
+	if c.at.host.BMC == nil {
 		return providers.Machine{}, fail(providers.Unavailable, "its host %s does not answer: %w (turn it on; or, when it is gone for good, write gone = true in its block, and the machine is made on another host)",
-			c.host, err)
+			c.host, c.at.err)
 	}
 	h := c.at.host
 	ctx, cancel := context.WithTimeout(ctx, m.p.o.Boot)

@@ -81,7 +81,7 @@ func checkMachine(vendor string) func(providers.Machine) error {
 				return fmt.Errorf("its host key %q is not in the format of authorized_keys", k)
 			}
 		}
-		return errors.Join(printable("node ID", m.NodeID), printable("type", m.Type), printable("zone", m.Zone), printable("image", m.Image))
+		return errors.Join(printable("node ID", m.NodeID), printable("type", m.Type), printable("zone", m.Zone), printable("image", m.Image), printable("problem", m.Problem))
 	}
 }
 

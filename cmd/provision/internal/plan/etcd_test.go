@@ -51,6 +51,29 @@ func lose(name string) func(*World) {
 	}
 }
 
+// elsewhere has etcd look for the first machine where it is not.
+func elsewhere(w *World, state templates.EtcdState) {
+	w.Etcd.Members[0].Address, w.Etcd.Members[0].Healthy = netip.MustParseAddr("10.88.0.99"), false
+	h := w.Hosts["demo-cp-0"]
+	h.Etcd = state
+	w.Hosts["demo-cp-0"] = h
+}
+
+// TestStopped looks at the words for machines that are stopped: that one is started is only said where that can be.
+func TestStopped(t *testing.T) {
+	for problem, words := range map[string]string{
+		"": "stopped; it is started again",
+		"its host c is not in the inventory any more": "stopped, and cannot be started as it is: its host c is not in the inventory any more",
+	} {
+		w := settledWorld(t, high(3))
+		members(&w)
+		w.Machines[0].State, w.Machines[0].Partial, w.Machines[0].Problem = providers.Stopped, true, problem
+		if c := Diff(high(3), want, w).Changes[0]; c.Address != "machine.control-plane[0]" || c.Reason != words {
+			t.Errorf("%q: %s %q, want %q", problem, c.Address, c.Reason, words)
+		}
+	}
+}
+
 func TestDiffEtcd(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -96,6 +119,20 @@ update node.workers[0] endpoints`},
 			w.Machines[0].State, w.Machines[0].Partial = providers.Stopped, true
 			delete(w.Hosts, "demo-cp-0")
 		}, want: "create machine.control-plane[0]\ncreate node.control-plane[0]"},
+		{name: "the first is another, and etcd has it where it was", have: high(3), file: high(3), spoil: func(w *World) {
+			elsewhere(w, templates.EtcdJoining)
+		}, want: "replace etcd.control-plane[0]"},
+		{name: "the first is another, and no node yet", have: high(3), file: high(3), spoil: func(w *World) {
+			elsewhere(w, "")
+			w.Hosts["demo-cp-0"] = Host{}
+		}, want: "replace etcd.control-plane[0]\ncreate node.control-plane[0]"},
+		{name: "the first moved with its data", have: high(3), file: high(3), spoil: func(w *World) {
+			elsewhere(w, templates.EtcdVoter)
+		}},
+		{name: "the first cannot be asked, and etcd has it elsewhere", have: high(3), file: high(3), spoil: func(w *World) {
+			elsewhere(w, "")
+			w.Hosts["demo-cp-0"] = Host{Problem: "no route to host"}
+		}, want: "create node.control-plane[0]"},
 		{name: "a learner", have: high(3), file: high(3), spoil: func(w *World) { w.Etcd.Members[2].Learner = true }, want: "update etcd.control-plane[2]"},
 		{name: "thrown out", have: high(3), file: high(3), spoil: func(w *World) {
 			w.Etcd.Members = w.Etcd.Members[:2]

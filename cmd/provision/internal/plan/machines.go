@@ -29,6 +29,8 @@ func (d *differ) member(m Member) {
 		ch.Action, ch.Reason = Replace, "was not finished, and is to be another"
 		ch.Fields = FixedFields(m.MachineSpec(d.c, d.want.UID, have.Network), have)
 		ch.Cause = d.cause(m, ch.Fields[0].Name)
+	case have.State == providers.Stopped && have.Problem != "":
+		ch.Reason, ch.Drift = "stopped, and cannot be started as it is: "+have.Problem, known.ID != ""
 	case have.State == providers.Stopped:
 		ch.Reason, ch.Drift = "stopped; it is started again", known.ID != ""
 	case have.Partial:
