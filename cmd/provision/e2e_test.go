@@ -539,8 +539,8 @@ func (r *rig) partPower() {
 	r.t.Logf("workers-0 rebooted: ready again after %.1f s", took.Seconds())
 }
 
-// powerOff kills a machine's process 1 from outside, as a loss of power does.
-func (r *rig) powerOff(node string) {
+// cutPower is as if its cord was pulled.
+func (r *rig) cutPower(node string) {
 	r.t.Helper()
 	b, err := os.ReadFile(filepath.Join("/var/lib/provision/local", r.name, "machines", r.name+"-"+node, "state.json"))
 	if err != nil {
@@ -553,6 +553,12 @@ func (r *rig) powerOff(node string) {
 	if err := syscall.Kill(s.Init.PID, syscall.SIGKILL); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// powerOff kills a machine's process 1 from outside, as a loss of power does.
+func (r *rig) powerOff(node string) {
+	r.t.Helper()
+	r.cutPower(node)
 	r.eventually("the machine is stopped", 40*time.Second, func() (bool, string) {
 		o, e, _ := r.try(time.Minute, "plan", r.file)
 		return strings.Contains(o, "stopped"), o + e
