@@ -143,7 +143,7 @@ func (m machines) round(ctx context.Context, spec providers.MachineSpec) (_ prov
 	case c.here && !c.Deleting && c.Type == spec.Type && c.Network == spec.Network:
 		o, err := m.finish(ctx, c.at, keepers, describe(*c.claim, spec, c.at), spec)
 		return o, false, err
-	case c.here || c.at != nil && c.at.host.Gone:
+	case c.here || c.lost():
 		return providers.Machine{}, true, m.remove(ctx, v, *c)
 	}
 	o, err := m.wake(ctx, *c)
@@ -240,13 +240,14 @@ func (m machines) Get(ctx context.Context, id providers.ID) (_ providers.Machine
 	if err != nil {
 		return providers.Machine{}, err
 	}
-	if c, ok := v.claims(key.Owner)[id]; ok {
+	if c, ok := v.claims(key.Owner)[id]; ok && !c.lost() {
 		return c.machine(), nil
 	}
 	return providers.Machine{}, errors.Join(v.known(key.Owner), providers.NotFound)
 }
 
-// List returns the owner's machines. Those whose hosts do not answer are Stopped, by the word of the ledger.
+// List returns the owner's machines. Those whose hosts do not answer are Stopped, by the word of the ledger; those whose hosts
+// are gone for good are left out: what takes their place is another machine.
 func (m machines) List(ctx context.Context, o providers.Owner) (_ []providers.Machine, err error) {
 	defer about(providers.ListVerb, providers.MachineNoun, providers.Key{Owner: o}, &err)
 	if o == "" {
@@ -261,7 +262,9 @@ func (m machines) List(ctx context.Context, o providers.Owner) (_ []providers.Ma
 	}
 	var all []providers.Machine
 	for _, c := range v.claims(o) {
-		all = append(all, c.machine())
+		if !c.lost() {
+			all = append(all, c.machine())
+		}
 	}
 	slices.SortFunc(all, func(a, b providers.Machine) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
@@ -287,7 +290,7 @@ func (m machines) Update(ctx context.Context, id providers.ID, spec providers.Ma
 	key, _ := keyOf(id)
 	c, ok := v.claims(key.Owner)[id]
 	switch {
-	case !ok || c.Deleting:
+	case !ok || c.Deleting || c.lost():
 		return providers.Machine{}, errors.Join(v.known(key.Owner), providers.NotFound)
 	case c.key() != spec.Key():
 		return providers.Machine{}, fail(providers.Invalid, "the machine is %s", c.key())
@@ -326,6 +329,7 @@ func (c sighted) machine() providers.Machine {
 		o.State = providers.Stopped
 	}
 	if c.at == nil {
+		o.Problem = fmt.Sprintf("its host %s is not in the inventory any more", c.host)
 		return o
 	}
 	// What leads to the host is the inventory's to say: it may have changed since the claim.

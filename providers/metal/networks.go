@@ -282,7 +282,7 @@ func (w networks) Delete(ctx context.Context, id providers.ID) (err error) {
 		return nil
 	}
 	for _, c := range v.claims(key.Owner) {
-		if c.Network == id {
+		if c.Network == id && !c.lost() {
 			return fail(providers.Conflict, "machine %s is in it", c.Name)
 		}
 	}

@@ -77,8 +77,8 @@ func (d *differ) joined(m Member, ch Change) {
 	_, remade := d.remade[m.Name]
 	host := d.w.Hosts[m.Name]
 	there, voter := false, true
+	var i templates.EtcdMemberInfo
 	if d.w.Etcd != nil {
-		var i templates.EtcdMemberInfo
 		if i, there = d.w.Etcd.Find(m.Name); !there {
 			if o, ok := d.machines[m.Name]; ok && !d.moves(m.Name) {
 				i, there = d.w.Etcd.Find(o.Private.String())
@@ -96,6 +96,8 @@ func (d *differ) joined(m Member, ch Change) {
 		ch.Action, ch.Reason = Replace, fmt.Sprintf("its data is of no use: it is %s", host.Etcd)
 	case d.w.Etcd == nil && !(remade && d.moves(m.Name)):
 		return // nobody can tell
+	case there && !remade && d.elsewhere(i, m.Name):
+		ch.Action, ch.Reason = Replace, fmt.Sprintf("etcd has it on its machine of before, at %s", i.Address)
 	case !there:
 		ch.Action, ch.Reason = Create, "is no member yet"
 	case !voter:
@@ -104,6 +106,14 @@ func (d *differ) joined(m Member, ch Change) {
 		return
 	}
 	d.add(ch)
+}
+
+// elsewhere says whether a member is still that of a machine of the name that is no more: the one there is now is at another
+// address and has none of its data. A machine that only moved brings its data along, and its node tells etcd itself.
+func (d *differ) elsewhere(i templates.EtcdMemberInfo, name string) bool {
+	h := d.w.Hosts[name]
+	bare := h.Etcd == templates.EtcdJoining || h.Problem == "" && h.Node == nil
+	return bare && i.Address.IsValid() && i.Address != d.machines[name].Private
 }
 
 // others is how many other members of etcd vote.
