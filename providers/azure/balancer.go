@@ -2,9 +2,11 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -260,4 +262,40 @@ func (w balancers) balancer(ctx context.Context, of providers.ID) (*balancer, er
 		err = fail(providers.NotFound, "balancer %s", of)
 	}
 	return b, err
+}
+
+// check returns why there can be no such balancer.
+func (w balancers) check(s providers.LoadBalancerSpec) error {
+	if err := s.Key().Validate(0); err != nil {
+		return err
+	}
+	if s.Address.IsValid() && !s.Internal {
+		return fail(providers.Unsupported, "a public balancer at a fixed address: Azure gives one")
+	}
+	if len(s.Ports) == 0 || len(s.Ports) > 99 {
+		return fail(providers.Invalid, "%d ports: it can have from 1 to 99", len(s.Ports))
+	}
+	named := regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9._-]{0,61}[a-zA-Z0-9])?)?$`)
+	for i, p := range s.Ports {
+		switch {
+		case p.Protocol != "tcp" && p.Protocol != "udp":
+			return fail(providers.Invalid, "port %d: protocol %q is neither tcp nor udp", p.Port, p.Protocol)
+		case p.Port < 1 || p.Port > 65534 || p.TargetPort < 1 || p.TargetPort > 65535 || p.HealthPort < 0 || p.HealthPort > 65535:
+			return fail(providers.Invalid, "port %d, target port %d, health port %d: they must be from 1 to 65534 (65535 for targets)", p.Port, p.TargetPort, p.HealthPort)
+		case !named.MatchString(p.Name):
+			return fail(providers.Invalid, "port name %q: it can have letters, digits and, within, dots, _ and -", p.Name)
+		case p.ProxyProtocol:
+			return fail(providers.Unsupported, "port %d: Azure's load balancer has no proxy protocol; it keeps the clients' addresses", p.Port)
+		case p.IdleSeconds != 0 && (p.Protocol != "tcp" || p.IdleSeconds%60 != 0 || p.IdleSeconds <= 60*defaultIdle || p.IdleSeconds > 6000):
+			return fail(providers.Invalid, "port %d: idle timeout of %d s: Azure has whole minutes up to 6000 s, for tcp; leave it away for its %d s", p.Port, p.IdleSeconds, 60*defaultIdle)
+		case p.HealthPath != "" && (p.HealthPath[0] != '/' || p.Protocol == "udp" && p.HealthPort == 0):
+			return fail(providers.Invalid, "port %d: health path %q: it begins with /, and a UDP port needs a health port for it", p.Port, p.HealthPath)
+		}
+		for _, o := range s.Ports[:i] {
+			if o.Protocol == p.Protocol && (o.Port == p.Port || o.TargetPort == p.TargetPort) {
+				return fail(providers.Invalid, "ports %d and %d: Azure forwards each port and to each target port once per protocol", o.Port, p.Port)
+			}
+		}
+	}
+	return errors.Join(sources(s.Sources), checkTags(s.Tags))
 }
