@@ -33,6 +33,8 @@ func TestE2EExamples(t *testing.T) {
 				r.newBox(vendor)
 			case vendor == "gcp":
 				r.googleCloud()
+			case vendor == "azure":
+				r.azureCloud()
 			}
 			golden, err := filepath.Abs(filepath.Join(filepath.Dir(f), "plan.golden"))
 			if err != nil {
