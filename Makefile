@@ -28,7 +28,7 @@ test: ## unit, conformance and script tests, with the race detector
 	@.ci/setup tests
 	$(GO) test -race -timeout 30m ./...
 e2e: build ## the real thing: machines, SSH, Kubernetes, here
-	$(GO) test -tags e2e -count=1 -timeout 30m -v -run E2E -skip E2EHA ./cmd/provision -ha.slack=2
+	$(GO) test -tags e2e -count=1 -timeout 40m -v -run E2E -skip E2EHA ./cmd/provision -ha.slack=2
 	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout ./cmd/cloud-box
 ha: build ## lose each control-plane machine in turn under load, 20 rounds, and check the history of all writes
 	$(GO) test -tags e2e -count=1 -timeout 4h -v -run E2EHA ./cmd/provision -ha.rounds=20
