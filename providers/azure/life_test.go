@@ -294,3 +294,12 @@ func TestNothingThere(t *testing.T) {
 	}
 	report(t, c)
 }
+
+// TestTagsOfTheEngine lets a cluster's ID through, which plans put on all that they make, and not the tags that the provider writes.
+func TestTagsOfTheEngine(t *testing.T) {
+	for name, ok := range map[string]bool{"provision.sh/uid": true, "team": true, providers.OwnerTag: false, "Provision.SH/Owner": false, networkTag: false, "hidden-title": false} {
+		if err := checkTags(map[string]string{name: "x"}); (err == nil) != ok {
+			t.Errorf("tag %s: %v", name, err)
+		}
+	}
+}

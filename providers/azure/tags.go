@@ -132,7 +132,7 @@ func checkTags(tags map[string]string) error {
 		v, low := tags[k], strings.ToLower(k)
 		other, twice := seen[low]
 		switch {
-		case strings.HasPrefix(low, "provision.sh/") || strings.HasPrefix(low, "hidden-"):
+		case !foreign(low): // the engine has tags of its own, such as provision.sh/uid
 			return fail(providers.Invalid, "tag %q: the name is reserved", k)
 		case strings.HasPrefix(low, "microsoft") || strings.HasPrefix(low, "azure") || strings.HasPrefix(low, "windows"):
 			return fail(providers.Invalid, "tag %q: Azure reserves names that begin with microsoft, azure or windows", k)
