@@ -15,16 +15,17 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/provisionhq/provision/cmd/cloud-box/internal/rack"
-	"github.com/provisionhq/provision/providers/aws/awstest"
 	"github.com/provisionhq/provision/providers/local"
 )
 
 const usage = `Usage:
-  cloud-box aws --folder DIR [--tied]   serve AWS; write one line of JSON when it is ready
+  cloud-box aws|gcp|azure --folder DIR [--tied]
+                                        serve the vendor; write one line of JSON when it is ready
   cloud-box status --folder DIR         write that line again, if a box serves in the folder
   cloud-box clean --folder DIR          end the box of that folder and remove all that it made
 
@@ -61,7 +62,7 @@ type vendor interface {
 type options struct {
 	folder string
 	say    func(format string, args ...any)
-	log    func(awstest.Request)
+	entry  func(entry) // writes a line of the log of requests
 }
 
 // run does what the command line asks for.
@@ -86,6 +87,10 @@ func run(args []string) error {
 	switch args[0] {
 	case "aws":
 		return serve(args[0], dir, *tied, openAmazon)
+	case "gcp":
+		return serve(args[0], dir, *tied, openGoogle)
+	case "azure":
+		return serve(args[0], dir, *tied, openMicrosoft)
 	case "status":
 		return status(dir)
 	case "clean":
@@ -111,11 +116,14 @@ func serve(name, dir string, tied bool, open func(context.Context, options) (ven
 		return err
 	}
 	defer log.Close()
+	var writing sync.Mutex
 	lines := json.NewEncoder(log)
 	v, err := open(ctx, options{folder: dir,
 		say: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
-		log: func(r awstest.Request) {
-			_ = lines.Encode(entry{r.Service, r.Action, r.Mutating, r.Status, r.Code, r.Took.Seconds()})
+		entry: func(e entry) {
+			writing.Lock()
+			defer writing.Unlock()
+			_ = lines.Encode(e) // a full disk does not stop the cloud
 		},
 	})
 	if err != nil {
@@ -134,18 +142,4 @@ func serve(name, dir string, tied bool, open func(context.Context, options) (ven
 	within, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return errors.Join(err, v.close(within))
-}
-
-// An entry is a line of the log of requests.
-type entry struct {
-	Service  string  `json:"service"`
-	Action   string  `json:"action"`
-	Mutating bool    `json:"mutating"`
-	Status   int     `json:"status"` // 0: the connection was cut
-	Code     string  `json:"code,omitempty"`
-	Seconds  float64 `json:"seconds"`
-}
-
-func openLog(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 }

@@ -200,23 +200,6 @@ func (a *awsRig) frugal(first []boxRequest) {
 	}
 }
 
-// still applies again, which asks for nothing.
-func (a *awsRig) still() {
-	a.t.Helper()
-	since := len(a.requests(0))
-	begun := time.Now()
-	if out := a.run(time.Minute, "apply", a.file, "--auto-approve"); !strings.Contains(out, "No changes") {
-		a.t.Errorf("a second apply changes something:\n%s", out)
-	}
-	again := a.requests(since)
-	for _, r := range again {
-		if r.Mutating {
-			a.t.Errorf("a second apply asks for %s", r.Action)
-		}
-	}
-	a.t.Logf("second apply %.1f s, %d requests, none of which changes anything", time.Since(begun).Seconds(), len(again))
-}
-
 // left is what awscli sees of the cluster after all.
 func (a *awsRig) left() (all []string) {
 	a.t.Helper()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,45 @@ func (b *boxRig) nodes() []kubeNode {
 		b.t.Fatalf("%v\n%s", err, out)
 	}
 	return list.Items
+}
+
+// still applies again, which asks for nothing.
+func (b *boxRig) still() {
+	b.t.Helper()
+	time.Sleep(200 * time.Millisecond) // boxes write their logs a moment later
+	since := len(b.requests(0))
+	begun := time.Now()
+	if out := b.run(time.Minute, "apply", b.file, "--auto-approve"); !strings.Contains(out, "No changes") {
+		b.t.Errorf("a second apply changes something:\n%s", out)
+	}
+	took := time.Since(begun)
+	time.Sleep(200 * time.Millisecond)
+	again := b.requests(since)
+	for _, r := range again {
+		if r.Mutating {
+			b.t.Errorf("a second apply asks for %s", r.Action)
+		}
+	}
+	if len(again) == 0 {
+		b.t.Error("a second apply asks for nothing at all: the log is not read")
+	}
+	b.t.Logf("second apply %.1f s, %d requests, none of which changes anything", took.Seconds(), len(again))
+}
+
+// joined compares the cluster's nodes with the machines that the vendor has: each bears the provider ID of one, and is ready.
+func (b *boxRig) joined(ids ...string) {
+	b.t.Helper()
+	var have []string
+	for _, n := range b.nodes() {
+		if have = append(have, n.Spec.ProviderID); !n.ready() {
+			b.t.Errorf("node %s is not ready", n.Metadata.Name)
+		}
+	}
+	slices.Sort(have)
+	slices.Sort(ids)
+	if !slices.Equal(have, ids) {
+		b.t.Errorf("nodes' provider IDs are %q, the vendor's machines are %q", have, ids)
+	}
 }
 
 // boxed runs a test of an example at a vendor in a box, and compares the host before and after.

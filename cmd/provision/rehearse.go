@@ -34,7 +34,7 @@ func (a *app) rehearseFlag(c *cobra.Command) {
 
 // rehearsed are the vendors that there are boxes of, and what the names of their variables begin with.
 func rehearsed() map[string][]string {
-	return map[string][]string{"aws": {"AWS_"}}
+	return map[string][]string{"aws": {"AWS_"}, "azure": {"AZURE_", "ARM_"}, "gcp": {"GOOGLE_", "CLOUDSDK_"}}
 }
 
 func (r *rehearsal) box() string   { return filepath.Join(r.folder, "box") }
@@ -63,7 +63,7 @@ func (a *app) rehearse(ctx context.Context, c *config.Cluster) error {
 	}
 	a.become(rehearsed()[c.Provider.Name], environment)
 	a.flags.state.dir = r.state()
-	for _, name := range []string{"profile", "endpoint"} { // they lead to the vendor
+	for _, name := range []string{"profile", "endpoint", "project", "subscription", "tenant"} { // they lead to the vendor, or say whose it is
 		delete(c.Provider.Attributes, name)
 	}
 	return nil

@@ -4,6 +4,9 @@ package rack
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -45,6 +48,57 @@ func (r *Rack) SetFronts(ctx context.Context, network string, want []Front) (map
 		}
 	}
 	return at, nil
+}
+
+// SetFront makes or changes one balancer, and returns where it is reached.
+func (r *Rack) SetFront(ctx context.Context, f Front) (netip.Addr, error) {
+	n, ok := r.network(f.Network)
+	if !ok {
+		return netip.Addr{}, fmt.Errorf("the box has no network %q", f.Network)
+	}
+	have, err := r.p.LoadBalancers().List(ctx, n.Owner)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	r.mu.Lock()
+	r.fronts[f.Name] = f
+	r.mu.Unlock()
+	b, err := r.front(ctx, n, f, have)
+	return b.Address, err
+}
+
+// refront lets the balancers of SetFront know that a machine has come or gone.
+func (r *Rack) refront(ctx context.Context, id string) error {
+	r.mu.Lock()
+	all := slices.Collect(maps.Values(r.fronts))
+	r.mu.Unlock()
+	var errs []error
+	for _, f := range all {
+		if slices.Contains(f.Targets, id) {
+			_, err := r.SetFront(ctx, f)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// DropFront removes a balancer, whatever network it is in. Removing what is not there succeeds.
+func (r *Rack) DropFront(ctx context.Context, name string) error {
+	r.mu.Lock()
+	delete(r.fronts, name)
+	r.mu.Unlock()
+	var errs []error
+	for _, id := range r.Networks() {
+		n, _ := r.network(id)
+		have, err := r.p.LoadBalancers().List(ctx, n.Owner)
+		errs = append(errs, err)
+		for _, b := range have {
+			if b.Name == name {
+				errs = append(errs, r.p.LoadBalancers().Delete(ctx, b.ID))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // front makes or changes one balancer.

@@ -63,6 +63,7 @@ type Rack struct {
 	networks  map[string]providers.Network
 	machines  map[string]*machine
 	addresses map[providers.Key]netip.Addr
+	fronts    map[string]Front // of SetFront, by name
 }
 
 type machine struct {
@@ -85,7 +86,7 @@ func New(folder string, changed func()) *Rack {
 	if changed == nil {
 		changed = func() {}
 	}
-	r := &Rack{changed: changed, networks: map[string]providers.Network{}, machines: map[string]*machine{}, addresses: map[providers.Key]netip.Addr{}}
+	r := &Rack{changed: changed, networks: map[string]providers.Network{}, machines: map[string]*machine{}, addresses: map[providers.Key]netip.Addr{}, fronts: map[string]Front{}}
 	r.p = local.New(local.Options{Folder: folder, Address: func(s providers.MachineSpec) netip.Addr {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -196,7 +197,7 @@ func (r *Rack) later(m *machine, do func(context.Context) error) {
 		defer m.turn.Unlock()
 		ctx, cancel := context.WithTimeout(r.ctx, limit)
 		defer cancel()
-		if err := do(ctx); err != nil {
+		if err := errors.Join(do(ctx), r.refront(ctx, m.ID)); err != nil {
 			r.mu.Lock()
 			m.err = err
 			r.mu.Unlock()

@@ -49,7 +49,9 @@ func openAmazon(ctx context.Context, o options) (vendor, error) {
 	a := &amazon{say: o.say, regions: map[string]bool{}, fronts: map[string]netip.Addr{}, sizes: map[types.InstanceType]size{}}
 	a.rack = rack.New(rack.Folder(o.folder), a.rebalance)
 	var err error
-	a.cloud, err = awstest.New(ctx, awstest.Options{Hook: a.hook, Log: o.log, Prepare: prepare})
+	a.cloud, err = awstest.New(ctx, awstest.Options{Hook: a.hook, Prepare: prepare, Log: func(r awstest.Request) {
+		o.entry(entry{r.Service, r.Action, r.Mutating, r.Status, r.Code, r.Took.Seconds()})
+	}})
 	if err != nil {
 		return nil, err
 	}
