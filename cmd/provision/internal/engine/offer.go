@@ -12,14 +12,13 @@ import (
 )
 
 // checkOffer finds what the file asks for and the vendor does not have, with the line that asks for each: machine types, zones,
-// spot machines, balancers, long names.
-func (e *Engine) checkOffer(ctx context.Context) error {
+// spot machines, balancers, long names. It returns the machine types, and leaves the engine as it is: survey runs it beside look.
+func (e *Engine) checkOffer(ctx context.Context) ([]providers.MachineType, error) {
 	types, err := e.Provider.Machines().Types(ctx)
 	if err != nil {
-		return e.vendorError("list machine types", err)
+		return nil, e.vendorError("list machine types", err)
 	}
 	caps := e.Provider.Caps()
-	e.world.Types, e.world.Prices = types, caps.Prices
 	var known []string
 	for _, t := range types {
 		known = append(known, t.Name)
@@ -44,7 +43,7 @@ func (e *Engine) checkOffer(ctx context.Context) error {
 	if caps.MaxNameLen > 0 {
 		ds = append(ds, config.NamesTooLong(e.Cluster, caps.MaxNameLen)...)
 	}
-	return ds.Err()
+	return types, ds.Err()
 }
 
 // notOffered are the machines that are needed in a zone where their type is not offered. Those that are there already stay.

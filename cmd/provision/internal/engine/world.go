@@ -52,12 +52,18 @@ func (e *Engine) prepare(ctx context.Context) error {
 
 // survey asks the vendor what there is and what is on offer, at once.
 func (e *Engine) survey(ctx context.Context) error {
+	var types []providers.MachineType
 	checked := make(chan error, 1)
-	go func() { checked <- e.checkOffer(ctx) }()
+	go func() {
+		var err error
+		types, err = e.checkOffer(ctx)
+		checked <- err
+	}()
 	looked := e.look(ctx, e.wanted())
 	if err := <-checked; err != nil { // of two errors always the same one
 		return err
 	}
+	e.world.Types, e.world.Prices = types, e.Provider.Caps().Prices
 	return looked
 }
 
@@ -164,7 +170,7 @@ func (e *Engine) askKube(ctx context.Context) error {
 // holds. It touches nothing and needs no state.
 func Check(ctx context.Context, o Options) error {
 	e := New(o)
-	if err := e.checkOffer(ctx); err != nil {
+	if _, err := e.checkOffer(ctx); err != nil {
 		return err
 	}
 	if _, err := os.Stat(o.Bundle); err != nil || o.Provider.Caps().Simulated {
