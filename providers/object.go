@@ -66,6 +66,7 @@ type MachineSpec struct {
 	User           string            `json:"user,omitempty"`            // who may log in; empty means root
 	AuthorizedKeys []string          `json:"authorized_keys,omitempty"` // lines in OpenSSH's authorized_keys format
 	UserData       []byte            `json:"user_data,omitempty"`
+	CloudAgent     bool              `json:"cloud_agent,omitempty"` // a cloud agent runs there: the machine itself may make and change the owner's objects
 	Tags           map[string]string `json:"tags,omitempty"`
 }
 

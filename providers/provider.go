@@ -116,6 +116,7 @@ type Caps struct {
 	MaxNameLen    int      `json:"max_name_len,omitempty"`   // longest machine name it accepts; 0 means 63
 	Local         bool     `json:"local,omitempty"`          // its machines are on the host that runs the command, and so is what is known of them
 	Renumber      bool     `json:"renumber,omitempty"`       // Update changes a network's range, and addresses to be of it: see Networks
+	Announced     bool     `json:"announced,omitempty"`      // an address that a machine announces by ARP is found by all in its network and by its clients
 	Simulated     bool     `json:"simulated,omitempty"`      // its machines exist on paper only: nothing answers SSH, so none becomes a node
 
 	// Prices are what things cost there; nil: not known, or nothing.

@@ -54,6 +54,15 @@ type Node struct {
 	VIP          netip.Addr `json:"vip,omitzero"`            // control plane only: address that moves to a node whose API server is well
 	VIPInterface string     `json:"vip_interface,omitempty"` // the link to announce it on; "": the one that has Address
 	BGP          *BGP       `json:"bgp,omitempty"`           // not nil: no link, but routers are told of VIP, by each node whose API server is well
+
+	Cloud *NodeCloud `json:"cloud,omitempty"` // not nil: a cloud agent serves the cluster
+}
+
+// A NodeCloud is what a node must know of its cluster's cloud agent.
+type NodeCloud struct {
+	Vendor    string `json:"vendor"`              // the agent's; the node's kubelet waits to be told by it where the node is
+	Volumes   bool   `json:"volumes,omitempty"`   // the node mounts volumes of the vendor
+	Announced bool   `json:"announced,omitempty"` // the node announces addresses of Services
 }
 
 // An EtcdMember is one member of the cluster's etcd.

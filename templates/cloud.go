@@ -1,0 +1,124 @@
+package templates
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+)
+
+// CloudSchema is the version of Cloud's form.
+const CloudSchema = 1
+
+// Where the cloud agent's things are on a control-plane node.
+const (
+	CloudPath       = "/etc/provision/cloud-agent.json"
+	CloudKubeconfig = "/etc/kubernetes/cloud-agent.conf"
+	CSISocket       = "/run/provision/csi.sock"  // of the CSI controller, for the sidecars
+	DoorSocket      = "/run/provision/door.sock" // of a machine of provider local: the host behind it
+)
+
+// CloudGroup is the group of the cloud agents' certificates; rbac.yaml says what they may do. Each is the user provision:cloud-agent:NODE.
+const CloudGroup = "provision:cloud-agents"
+
+// CSIDriver is the name of a vendor's CSI driver.
+func CSIDriver(vendor string) string { return vendor + ".csi.provision.sh" }
+
+// A Cloud is what a cluster's cloud agent works with. It may hold secrets: the vendor's options are as cluster.hcl has them.
+type Cloud struct {
+	Schema  int            `json:"schema"`
+	Cluster string         `json:"cluster"` // the owner of all that it makes
+	UID     string         `json:"uid"`     // of the cluster: the tag provision.sh/uid of all that it makes
+	Vendor  string         `json:"vendor"`  // as the provider block names it
+	Options map[string]any `json:"options,omitempty"`
+	Network string         `json:"network,omitempty"` // the vendor's ID of the cluster's network
+
+	// Balancers are the addresses that Services of type LoadBalancer get, where nodes announce them; empty: the vendor's
+	// balancers are used.
+	Balancers []Addresses `json:"balancers,omitempty"`
+	// Machines are those of a vendor that cannot be asked from a node; nil: it can.
+	Machines []CloudMachine `json:"machines,omitempty"`
+	// Pools are those that the node autoscaler works on, sorted by name.
+	Pools []CloudPool `json:"pools,omitempty"`
+}
+
+// Addresses are those from First to Last, both included.
+type Addresses struct {
+	First netip.Addr `json:"first"`
+	Last  netip.Addr `json:"last"`
+}
+
+// Contains reports whether a is one of them.
+func (r Addresses) Contains(a netip.Addr) bool { return !a.Less(r.First) && !r.Last.Less(a) }
+
+// A CloudMachine is a machine as the command knows it.
+type CloudMachine struct {
+	Name    string     `json:"name"`    // also of its node
+	NodeID  string     `json:"node_id"` // Kubernetes' spec.providerID
+	Type    string     `json:"type,omitempty"`
+	Zone    string     `json:"zone,omitempty"`
+	Private netip.Addr `json:"private,omitzero"`
+	Public  netip.Addr `json:"public,omitzero"`
+}
+
+// A CloudPool is a pool whose number of machines the cluster itself decides on.
+type CloudPool struct {
+	Name    string            `json:"name"`
+	Min     int               `json:"min"`
+	Max     int               `json:"max"`
+	Types   []string          `json:"types"` // of machines; the cheapest that fits is taken
+	Image   string            `json:"image,omitempty"`
+	Zones   []string          `json:"zones,omitempty"`
+	DiskGiB int               `json:"disk_gib,omitempty"`
+	Spot    bool              `json:"spot,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	Taints  []Taint           `json:"taints,omitempty"`
+}
+
+// RenderCloud returns the file's content.
+func RenderCloud(c Cloud) ([]byte, error) {
+	c.Schema = CloudSchema
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", CloudPath, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// ParseCloud reads what RenderCloud wrote. Unknown fields and other schemas are errors, none of which repeats the content.
+func ParseCloud(b []byte) (Cloud, error) {
+	var c Cloud
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return Cloud{}, fmt.Errorf("parse %s: %w", CloudPath, err)
+	}
+	if c.Schema != CloudSchema {
+		return Cloud{}, fmt.Errorf("parse %s: it has schema %d, this program knows %d", CloudPath, c.Schema, CloudSchema)
+	}
+	return c, nil
+}
+
+// The ConfigMap that says which nodes announce which addresses.
+const (
+	AnnouncementsNamespace = "kube-system"
+	AnnouncementsName      = "provision-balancers"
+	AnnouncementsKey       = "announcements.json"
+)
+
+// Announcements say which nodes may have which addresses of Services. The cloud agent's leader writes them, node agents read them.
+type Announcements struct {
+	Addresses []Announcement `json:"addresses"` // sorted by address
+}
+
+// An Announcement is one address.
+type Announcement struct {
+	Address netip.Addr  `json:"address"`
+	Nodes   []Announcer `json:"nodes"` // the first of them that is well has it
+}
+
+// An Announcer is a node that may have an address.
+type Announcer struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"` // of the node
+}
