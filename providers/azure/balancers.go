@@ -311,9 +311,16 @@ func (w balancers) Update(ctx context.Context, of providers.ID, spec providers.L
 // Delete takes the balancer apart: what lets its clients in, the load balancer, its address.
 func (w balancers) Delete(ctx context.Context, of providers.ID) (err error) {
 	defer about(providers.DeleteVerb, providers.BalancerNoun, string(of), &err)
-	if err := ctx.Err(); err != nil {
+	i, err := parse(providers.BalancerNoun, of)
+	if err := errors.Join(ctx.Err(), ignoring(err)); err != nil {
 		return err
 	}
+	// Machines that go at the same time take themselves out of it by writing it whole: after its end that would make it anew.
+	unlock, err := w.p.keys.lock(ctx, providers.BalancerNoun, i.group+"/"+i.name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	b, err := w.balancer(ctx, of)
 	if gone(err) {
 		return nil

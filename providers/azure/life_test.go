@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/provisionhq/provision/providers"
@@ -300,6 +301,43 @@ func TestTagsOfTheEngine(t *testing.T) {
 	for name, ok := range map[string]bool{"provision.sh/uid": true, "team": true, providers.OwnerTag: false, "Provision.SH/Owner": false, networkTag: false, "hidden-title": false} {
 		if err := checkTags(map[string]string{name: "x"}); (err == nil) != ok {
 			t.Errorf("tag %s: %v", name, err)
+		}
+	}
+}
+
+// TestBalancerGoesWithItsMachines deletes a balancer and its targets at once, as destroy does: no machine that takes itself out of the
+// balancer makes it anew, or fails because parts of it are gone.
+func TestBalancerGoesWithItsMachines(t *testing.T) {
+	c := azuretest.New(azuretest.Options{Slow: 3})
+	p := open(t, c, Options{})
+	n, err := p.Networks().Create(t.Context(), providers.NetworkSpec{Owner: "demo", Name: "main"})
+	must(t, n, err)
+	for round := range 5 {
+		var targets []providers.ID
+		for i := range 3 {
+			m, err := p.Machines().Create(t.Context(), providers.MachineSpec{Owner: "demo", Name: fmt.Sprintf("m-%d-%d", round, i), Network: n.ID, Type: "Standard_B2s"})
+			targets = append(targets, must(t, m, err).ID)
+		}
+		b, err := p.LoadBalancers().Create(t.Context(), providers.LoadBalancerSpec{Owner: "demo", Name: "api", Network: n.ID, Targets: targets,
+			Ports: []providers.BalancerPort{{Protocol: "tcp", Port: 6443, TargetPort: 6443}}})
+		must(t, b, err)
+		var all sync.WaitGroup
+		all.Go(func() {
+			if err := p.LoadBalancers().Delete(t.Context(), b.ID); err != nil {
+				t.Error(err)
+			}
+		})
+		for _, m := range targets {
+			all.Go(func() {
+				if err := p.Machines().Delete(t.Context(), m); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		left, err := p.LoadBalancers().List(t.Context(), "demo")
+		if must(t, left, err); len(left) > 0 {
+			t.Fatalf("round %d: %d balancers are left", round, len(left))
 		}
 	}
 }
