@@ -190,9 +190,9 @@ func (m *machine) well(ctx context.Context) error {
 
 var errHangs = errors.New("it takes connections and says nothing")
 
-// newMachine has the address on the loopback link, as an agent would.
-func newMachine(t *testing.T, self netip.Addr) *machine {
-	s := speak(t, self, nil)
+// newMachine has the address on the loopback link, as an agent would. All speakers are started before the first machine is made:
+// gobgp's are made for one to a process, and share what the start of each writes and each announcement reads.
+func newMachine(t *testing.T, s *bgp.Speaker) *machine {
 	m, on := new(machine), announcer.New("lo", nil)
 	p := announcer.NewPresence(announcer.PresenceOptions{
 		Well: m.well,
@@ -219,7 +219,8 @@ func onLink(t *testing.T, a netip.Addr) bool {
 // TestMoves has two machines announce one address: whoever's API server is unwell is left out within 3 s, and comes back.
 func TestMoves(t *testing.T) {
 	r := newRouter(t, gate, routers)
-	a, b := newMachine(t, first), newMachine(t, second)
+	one, two := speak(t, first, nil), speak(t, second, nil)
+	a, b := newMachine(t, one), newMachine(t, two)
 	t.Logf("both announced after %v", r.until(vip, 20*time.Second, first, second))
 	if !onLink(t, vip) {
 		t.Error("the address is announced and not here")

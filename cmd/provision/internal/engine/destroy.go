@@ -16,9 +16,9 @@ import (
 // journal says was begun and the vendor's lists cannot show yet is waited for.
 func (e *Engine) PlanDestroy(ctx context.Context) (*plan.Plan, error) {
 	e.destroying, e.warnings = true, nil
-	priced := e.prices(ctx)
+	settle := e.prices(ctx)
 	err := e.look(ctx, nil)
-	if <-priced; err != nil {
+	if settle(); err != nil {
 		return nil, err
 	}
 	if e.want.UID = e.State.UID(); e.State.KnowsUID() {

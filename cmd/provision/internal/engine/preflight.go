@@ -31,7 +31,9 @@ func (e *Engine) Preflight(ctx context.Context, p *plan.Plan) (warnings diag.Dia
 	}
 	need := q.need
 	for _, p := range notOffered(need, e.world.Types) {
-		if !slices.ContainsFunc(r.Problems, func(o providers.Problem) bool { return o.Noun == p.Noun && o.Name == p.Name && (o.Field == "type" || o.Field == "zone") }) {
+		if !slices.ContainsFunc(r.Problems, func(o providers.Problem) bool {
+			return o.Noun == p.Noun && o.Name == p.Name && (o.Field == "type" || o.Field == "zone")
+		}) {
 			r.Problems = append(r.Problems, p) // the vendor has not said it itself
 		}
 	}
