@@ -16,6 +16,7 @@ const (
 	CloudKubeconfig = "/etc/kubernetes/cloud-agent.conf"
 	CSISocket       = "/run/provision/csi.sock"  // of the CSI controller, for the sidecars
 	DoorSocket      = "/run/provision/door.sock" // of a machine of provider local: the host behind it
+	CloudHealth     = "127.0.0.1:10263"          // where the agent answers /healthz, /readyz and /metrics, without TLS
 )
 
 // CloudGroup is the group of the cloud agents' certificates; rbac.yaml says what they may do. Each is the user provision:cloud-agent:NODE.

@@ -44,3 +44,22 @@ func TestAddressesContain(t *testing.T) {
 		}
 	}
 }
+
+func TestCloudAgentRoles(t *testing.T) {
+	b, err := RenderCloudAgent()
+	found := objects(t, b, err)
+	for _, name := range []string{"ClusterRoleBinding/provision:cloud-controller-manager", "RoleBinding/provision:cloud-agent"} {
+		if at(found[name], "subjects", 0, "name") != CloudGroup {
+			t.Errorf("%s is not for the group %s: %v", name, CloudGroup, found[name])
+		}
+	}
+	for _, r := range at(found["ClusterRole/provision:cloud-controller-manager"], "rules").([]any) {
+		for _, field := range []string{"apiGroups", "resources", "verbs"} {
+			for _, v := range at(r, field).([]any) {
+				if v == "*" || v == "secrets" {
+					t.Errorf("the cloud agents may do too much: %v", r)
+				}
+			}
+		}
+	}
+}

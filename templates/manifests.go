@@ -14,6 +14,9 @@ func RenderRBAC() ([]byte, error) { return render("rbac.yaml", nil) }
 // them, and silence would be worse than a refusal. Namespaces with the label UnenforcedPolicy set to "allowed" are exempt.
 func RenderNetworkPolicyGuard() ([]byte, error) { return render("networkpolicy-guard.yaml", nil) }
 
+// RenderCloudAgent returns the roles and bindings of the cloud agents (CloudGroup), as YAML.
+func RenderCloudAgent() ([]byte, error) { return render("cloud-agent.yaml", CloudGroup) }
+
 // A Token is a bootstrap token for one node.
 type Token struct {
 	ID      string // six characters

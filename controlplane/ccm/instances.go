@@ -1,0 +1,172 @@
+package ccm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	cloudprovider "k8s.io/cloud-provider"
+	cloudapi "k8s.io/cloud-provider/api"
+
+	"github.com/provisionhq/provision/providers"
+)
+
+// strange is how long a node of which nothing is known is asked about. Later it is another vendor's.
+const strange = 15 * time.Minute
+
+// instances tells what is known of nodes' machines.
+type instances struct {
+	scheme   string // of the vendor's node IDs
+	region   string // label of all nodes; empty: none
+	lag      time.Duration
+	machines *lister[providers.Machine]
+	get      func(context.Context, providers.ID) (providers.Machine, error) // nil: the list is the truth
+
+	mu   sync.Mutex
+	seen map[string]providers.ID // machines by node ID, those that are gone too
+}
+
+var _ cloudprovider.InstancesV2 = (*instances)(nil)
+
+// foreign says whether the node is another vendor's.
+func (i *instances) foreign(n *v1.Node) bool {
+	scheme, _, ok := strings.Cut(n.Spec.ProviderID, "://")
+	return ok && scheme != i.scheme
+}
+
+// find returns the node's machine from a list that was read no earlier than since.
+func (i *instances) find(ctx context.Context, n *v1.Node, since time.Time) (m providers.Machine, found bool, at time.Time, err error) {
+	l, err := i.machines.newer(ctx, since)
+	if err != nil {
+		return m, false, time.Time{}, fmt.Errorf("node %s: machines could not be listed: %w", n.Name, err)
+	}
+	for _, m := range l.all {
+		if n.Spec.ProviderID == "" && m.Name == n.Name && m.NodeID != "" || n.Spec.ProviderID != "" && m.NodeID == n.Spec.ProviderID {
+			i.note(m)
+			return m, true, l.at, nil
+		}
+	}
+	return m, false, l.at, nil
+}
+
+// note remembers the machine's ID, so that it can be asked for when it is in the list no more.
+func (i *instances) note(m providers.Machine) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.seen == nil {
+		i.seen = map[string]providers.ID{}
+	}
+	i.seen[m.NodeID] = m.ID
+}
+
+// InstanceExists says no only if the vendor is sure: the node is the vendor's, and its machine is in no list that is new
+// enough to have it. It is asked for nodes that are not ready.
+func (i *instances) InstanceExists(ctx context.Context, n *v1.Node) (bool, error) {
+	if i.foreign(n) || n.Spec.ProviderID == "" {
+		return true, nil
+	}
+	lost := unreadySince(n)
+	_, found, at, err := i.find(ctx, n, patient(lost, time.Now()))
+	if err != nil || found {
+		return true, err
+	}
+	if at.Before(lost) || at.Before(n.CreationTimestamp.Add(i.lag)) {
+		return true, nil // it says nothing of now
+	}
+	return i.there(ctx, n)
+}
+
+// there asks for the machine itself, if its ID is known: one that lost the tag of its owner is in no list.
+func (i *instances) there(ctx context.Context, n *v1.Node) (bool, error) {
+	i.mu.Lock()
+	id, known := i.seen[n.Spec.ProviderID]
+	i.mu.Unlock()
+	if !known || i.get == nil {
+		return false, nil
+	}
+	_, err := i.get(ctx, id)
+	if errors.Is(err, providers.NotFound) {
+		return false, nil
+	}
+	return true, err
+}
+
+// InstanceShutdown says whether the machine is stopped.
+func (i *instances) InstanceShutdown(ctx context.Context, n *v1.Node) (bool, error) {
+	if i.foreign(n) {
+		return false, nil
+	}
+	m, found, _, err := i.find(ctx, n, patient(unreadySince(n), time.Now()))
+	return found && m.State == providers.Stopped, err
+}
+
+// InstanceMetadata returns what the node's machine is. Of a node that is not known it says nothing, so that it is left
+// alone; as long as its machine may show up yet, it returns an error and is asked again.
+func (i *instances) InstanceMetadata(ctx context.Context, n *v1.Node) (*cloudprovider.InstanceMetadata, error) {
+	if i.foreign(n) {
+		return nothing(n), nil
+	}
+	now := time.Now()
+	since := now.Add(-maxAge)
+	if uninitialized(n) {
+		since = n.CreationTimestamp.Time // a list of before may have the machine that had this name before
+	}
+	m, found, _, err := i.find(ctx, n, since)
+	if err == nil && !found {
+		m, found, _, err = i.find(ctx, n, patient(n.CreationTimestamp.Time, now))
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case found:
+		return i.metadata(m), nil
+	case now.Sub(n.CreationTimestamp.Time) > strange+i.lag:
+		return nothing(n), nil
+	}
+	return nil, fmt.Errorf("node %s: no machine of the cluster has its name or its ID %q yet", n.Name, n.Spec.ProviderID)
+}
+
+func (i *instances) metadata(m providers.Machine) *cloudprovider.InstanceMetadata {
+	d := &cloudprovider.InstanceMetadata{ProviderID: m.NodeID, InstanceType: m.Type, Zone: m.Zone, Region: i.region}
+	d.NodeAddresses = append(d.NodeAddresses, v1.NodeAddress{Type: v1.NodeHostName, Address: m.Name})
+	if m.Private.IsValid() {
+		d.NodeAddresses = append(d.NodeAddresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: m.Private.String()})
+	}
+	if m.Public.IsValid() {
+		d.NodeAddresses = append(d.NodeAddresses, v1.NodeAddress{Type: v1.NodeExternalIP, Address: m.Public.String()})
+	}
+	return d
+}
+
+// nothing is the answer for a node that is to be left alone: nil where it waits to be completed, else, as upstream looks
+// into the answer without a check, one without addresses.
+func nothing(n *v1.Node) *cloudprovider.InstanceMetadata {
+	if uninitialized(n) {
+		return nil
+	}
+	return &cloudprovider.InstanceMetadata{}
+}
+
+// uninitialized says whether the node waits to be completed.
+func uninitialized(n *v1.Node) bool {
+	for _, t := range n.Spec.Taints {
+		if t.Key == cloudapi.TaintExternalCloudProvider {
+			return true
+		}
+	}
+	return false
+}
+
+// unreadySince returns since when the node is not ready; when it was made if it never said.
+func unreadySince(n *v1.Node) time.Time {
+	for _, c := range n.Status.Conditions {
+		if c.Type == v1.NodeReady && !c.LastTransitionTime.IsZero() {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return n.CreationTimestamp.Time
+}
