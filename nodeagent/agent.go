@@ -48,6 +48,7 @@ type agent struct {
 	balancer *balancer.Balancer
 	keeper   *member.Keeper
 	vip      vip
+	services services
 	reload   chan chan error
 
 	mu       sync.Mutex
@@ -58,6 +59,7 @@ type agent struct {
 	problems map[string]string // by what it concerns
 	images   imageState
 	pod      string             // what the pods' network still waits for; "" when in place
+	table    string             // why the table of Services' addresses cannot be had; "" when it can
 	joined   string             // why the node is not Ready in its cluster; "" when it is
 	stopOld  context.CancelFunc // ends what works for the node as it was configured before
 	dead     bool               // Kill was called
@@ -139,6 +141,7 @@ func (a *agent) loop(ctx context.Context) {
 			}
 			a.mu.Unlock()
 			a.vip.leave()
+			a.services.rest()
 			return
 		case answer := <-a.reload:
 			a.begin(true) // before the answer: who waits for the node to be ready does not mean as it was before
@@ -225,6 +228,9 @@ func (a *agent) start(ctx context.Context, node templates.Node, dir string, m *b
 	a.mu.Unlock()
 	if dead {
 		return nil
+	}
+	if err := a.announceServices(ctx, node); err != nil {
+		return err
 	}
 	return a.sup.Set(specs)
 }
@@ -351,10 +357,10 @@ func (a *agent) problem(about string, err error) {
 func (a *agent) update(f func()) {
 	a.mu.Lock()
 	type view struct {
-		images                imageState
-		pod, joined, problems string
+		images                       imageState
+		pod, joined, table, problems string
 	}
-	look := func() view { return view{a.images, a.pod, a.joined, strings.Join(sorted(a.problems), "\n")} }
+	look := func() view { return view{a.images, a.pod, a.joined, a.table, strings.Join(sorted(a.problems), "\n")} }
 	before := look()
 	f()
 	changed := look() != before

@@ -70,6 +70,7 @@ func (a *agent) kill() {
 	}
 	a.mu.Unlock()
 	a.vip.leave()
+	a.services.leave()
 	a.sup.Kill()
 }
 

@@ -71,6 +71,9 @@ func print(out io.Writer, s templates.Status) error {
 	if v := s.VIP; v != nil {
 		fmt.Fprintln(out, "virtual address:", vipLine(*v))
 	}
+	for _, a := range s.Addresses {
+		fmt.Fprintln(out, "address of a Service:", addressLine(a))
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, p := range s.Processes {
 		pid := ""
@@ -80,6 +83,21 @@ func print(out io.Writer, s templates.Status) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d restarts\t%s\n", p.Name, p.State, pid, p.Restarts, detail(p))
 	}
 	return w.Flush()
+}
+
+// addressLine says in one line where an address of a Service is.
+func addressLine(a templates.AddressStatus) string {
+	line := fmt.Sprintf("%s is held by %s", a.Address, a.Holder)
+	switch {
+	case a.Here:
+		line = fmt.Sprintf("%s is here", a.Address)
+	case a.Holder == "":
+		line = fmt.Sprintf("%s is not here", a.Address)
+	}
+	if a.Problem != "" {
+		line += "; " + a.Problem
+	}
+	return line
 }
 
 // vipLine says in one line where the virtual address is.

@@ -27,7 +27,7 @@ func (a *agent) status() templates.Status {
 		Schema: templates.StatusSchema, Agent: Version(), InitSystem: a.host.initSystem(), Cgroup: a.host.cgroup,
 		ConfigHash: a.hash, Problems: sorted(a.problems),
 	}
-	n, images, pod, joined, stale := a.node, a.images, a.pod, a.joined, a.stale
+	n, images, pod, joined, table, stale := a.node, a.images, a.pod, a.joined, a.table, a.stale
 	a.mu.Unlock()
 	for _, e := range a.balancer.State() {
 		s.Endpoints = append(s.Endpoints, templates.EndpointStatus(e))
@@ -41,6 +41,10 @@ func (a *agent) status() templates.Status {
 	s.Processes = append(s.Processes, task(imagesTask, images.done, "containerd"), task(networkTask, pod == "", pod), task(nodeTask, joined == "", joined))
 	s.Certificates = expiries("/", n)
 	s.Warnings = ending(s.Certificates, time.Now())
+	s.Addresses = a.services.status()
+	if table != "" && s.Addresses != nil {
+		s.Warnings = append(s.Warnings, table)
+	}
 	if n.Role == templates.ControlPlane {
 		e := a.keeper.Status()
 		s.Etcd = &e

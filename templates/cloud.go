@@ -123,3 +123,11 @@ type Announcer struct {
 	Name    string     `json:"name"`
 	Address netip.Addr `json:"address"` // of the node
 }
+
+// An AddressStatus is an address of a Service as one node sees it that may have it.
+type AddressStatus struct {
+	Address netip.Addr `json:"address"`
+	Here    bool       `json:"here"`              // this node announces it
+	Holder  string     `json:"holder,omitempty"`  // name of the node that should have it, as far as this one knows
+	Problem string     `json:"problem,omitempty"` // why this node cannot have it
+}

@@ -27,9 +27,10 @@ type Status struct {
 	Processes    []ProcessStatus     `json:"processes"`            // in the order they start
 	Endpoints    []EndpointStatus    `json:"endpoints,omitempty"`  // API servers, as the local balancer sees them
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
-	Warnings     []string            `json:"warnings,omitempty"` // what works now and will not for long; sentences without a full stop
-	Etcd         *EtcdStatus         `json:"etcd,omitempty"`     // of a control-plane node
-	VIP          *VIPStatus          `json:"vip,omitempty"`      // of a control-plane node whose cluster has one
+	Warnings     []string            `json:"warnings,omitempty"`  // what works now and will not for long; sentences without a full stop
+	Etcd         *EtcdStatus         `json:"etcd,omitempty"`      // of a control-plane node
+	VIP          *VIPStatus          `json:"vip,omitempty"`       // of a control-plane node whose cluster has one
+	Addresses    []AddressStatus     `json:"addresses,omitempty"` // of Services, that this node may have
 }
 
 // A ProcessState is what a process does.

@@ -57,7 +57,7 @@ func at(v any, path ...any) any {
 func TestManifests(t *testing.T) {
 	b, err := RenderRBAC()
 	rbac := objects(t, b, err)
-	for _, name := range []string{"ClusterRoleBinding/provision:join", "ClusterRoleBinding/provision:admins", "ClusterRole/provision:node-agent", "Role/provision:token-cleaner"} {
+	for _, name := range []string{"ClusterRoleBinding/provision:join", "ClusterRoleBinding/provision:admins", "ClusterRole/provision:node-agent", "Role/provision:token-cleaner", "Role/provision:announcements", "RoleBinding/provision:announcements"} {
 		if rbac[name] == nil {
 			t.Errorf("RBAC has no %s", name)
 		}
@@ -66,6 +66,12 @@ func TestManifests(t *testing.T) {
 		if !bytes.Contains(b, []byte(`name: "`+group+`"`)) {
 			t.Errorf("RBAC gives %s nothing", group)
 		}
+	}
+
+	table := at(rbac["Role/provision:announcements"], "rules", 0, "resourceNames", 0)
+	place := at(rbac["Role/provision:announcements"], "metadata", "namespace")
+	if table != AnnouncementsName || place != AnnouncementsNamespace {
+		t.Errorf("nodes may read %v in %v, want %s in %s", table, place, AnnouncementsName, AnnouncementsNamespace)
 	}
 
 	b, err = RenderNetworkPolicyGuard()

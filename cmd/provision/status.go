@@ -64,7 +64,20 @@ func (a *app) showStatus(s engine.Status) error {
 		}
 		fmt.Fprintf(a.out, "\nVirtual address %s: %s\n", v.Address, words)
 	}
+	a.showServices(s.Services)
 	return nil
+}
+
+// showServices shows where the addresses of Services are, one in a line.
+func (a *app) showServices(list []engine.AddressHealth) {
+	if len(list) == 0 {
+		return
+	}
+	var rows [][]string
+	for _, s := range list {
+		rows = append(rows, []string{s.Address.String(), s.Holder, s.Problem})
+	}
+	fmt.Fprintf(a.out, "\n%s", ui.Table([]string{"SERVICE ADDRESS", "NODE", "PROBLEM"}, rows, a.style(a.out)))
 }
 
 // showEtcd shows etcd's members, one in a line.

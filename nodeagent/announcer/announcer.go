@@ -67,6 +67,34 @@ func LinkOf(a netip.Addr) (string, error) {
 	return "", fmt.Errorf("no link has the address %s", a)
 }
 
+// LinkNear returns the name of the link that is up and has a network that an address belongs to: the narrowest of several.
+func LinkNear(a netip.Addr) (string, error) {
+	links, err := net.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	name, bits := "", -1
+	for _, l := range links {
+		if l.Flags&net.FlagUp == 0 {
+			continue
+		}
+		addresses, err := l.Addrs()
+		if err != nil {
+			return "", err
+		}
+		for _, have := range addresses {
+			p, err := netip.ParsePrefix(have.String())
+			if err == nil && p.Contains(a) && !p.IsSingleIP() && p.Bits() > bits {
+				name, bits = l.Name, p.Bits()
+			}
+		}
+	}
+	if name == "" {
+		return "", fmt.Errorf("no link has a network with %s", a)
+	}
+	return name, nil
+}
+
 // Hold puts an address on the link and tells the neighbours, or refreshes it: it is to be called at least once a second for
 // as long as the address shall be here.
 func (n *Announcer) Hold(a netip.Addr) error {

@@ -43,3 +43,12 @@ func TestLinkOf(t *testing.T) {
 		t.Errorf("an address that nobody has is on %q", l)
 	}
 }
+
+func TestLinkNear(t *testing.T) {
+	if l, err := LinkNear(netip.MustParseAddr("127.7.7.7")); err != nil || l == "" {
+		t.Errorf("link near a loopback address: %q, %v", l, err)
+	}
+	if l, err := LinkNear(netip.MustParseAddr("2001:db8:77::77")); err == nil {
+		t.Errorf("an address that is near nothing is near %q", l)
+	}
+}

@@ -69,7 +69,7 @@ func (*Provider) Name() string { return "local" }
 
 // Caps says that there are machines, networks and balancers, of the host's architecture, in one place.
 func (*Provider) Caps() providers.Caps {
-	return providers.Caps{LoadBalancers: true, UDP: true, Arch: []string{arch}, Local: true, Renumber: true}
+	return providers.Caps{LoadBalancers: true, UDP: true, Arch: []string{arch}, Local: true, Renumber: true, Announced: true}
 }
 
 // step is a place between two changes: where a call ends whose context has ended.

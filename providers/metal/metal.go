@@ -126,7 +126,7 @@ func (*Provider) Name() string { return "metal" }
 
 // Caps says that there are machines and networks, in the zones that the inventory names.
 func (p *Provider) Caps() providers.Caps {
-	c := providers.Caps{Arch: []string{"amd64", "arm64"}}
+	c := providers.Caps{Arch: []string{"amd64", "arm64"}, Announced: true}
 	for _, h := range p.o.Hosts {
 		if h.Zone != "" && !h.Gone {
 			c.Zones = append(c.Zones, h.Zone)

@@ -19,7 +19,7 @@ type EtcdHealth struct {
 	Members []templates.EtcdMemberInfo `json:"members,omitempty"` // sorted by name
 }
 
-// An AddressHealth is the cluster's virtual address as the control-plane machines tell it.
+// An AddressHealth is an address that moves between machines, as they tell it: the cluster's virtual one, or a Service's.
 type AddressHealth struct {
 	Address netip.Addr `json:"address"`
 	Holder  string     `json:"holder,omitempty"` // the machine that has it; empty if none that answers has
@@ -67,4 +67,34 @@ func (e *Engine) addressHealth(agents map[string]*templates.Status) *AddressHeal
 		h.Problem = "no machine that answers has it"
 	}
 	return h
+}
+
+// serviceHealth puts together what the agents say of Services' addresses.
+func serviceHealth(agents map[string]*templates.Status) []AddressHealth {
+	here, problems := map[netip.Addr][]string{}, map[netip.Addr][]string{}
+	for _, name := range slices.Sorted(maps.Keys(agents)) {
+		for _, s := range agents[name].Addresses {
+			here[s.Address], problems[s.Address] = here[s.Address], problems[s.Address] // it is to be listed
+			if s.Here {
+				here[s.Address] = append(here[s.Address], name)
+			}
+			if s.Problem != "" {
+				problems[s.Address] = append(problems[s.Address], fmt.Sprintf("%s cannot have it: %s", name, s.Problem))
+			}
+		}
+	}
+	var list []AddressHealth
+	for _, a := range slices.SortedFunc(maps.Keys(here), netip.Addr.Compare) {
+		h := AddressHealth{Address: a, Problem: strings.Join(problems[a], "; ")}
+		switch len(here[a]) {
+		case 0:
+			h.Problem = strings.TrimSuffix("no machine that answers has it; "+h.Problem, "; ")
+		case 1:
+			h.Holder = here[a][0]
+		default: // it moves just now, or these machines do not see one another
+			h.Problem = "more than one machine has it: " + strings.Join(here[a], ", ")
+		}
+		list = append(list, h)
+	}
+	return list
 }

@@ -169,6 +169,8 @@ type Status struct {
 
 	Etcd    *EtcdHealth    `json:"etcd,omitempty"`
 	Address *AddressHealth `json:"address,omitempty"` // the virtual one, if the cluster has one
+
+	Services []AddressHealth `json:"services,omitempty"` // addresses of Services that nodes announce, sorted
 }
 
 // A NodeStatus is one machine and the node on it.
@@ -221,7 +223,7 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := e.compose(agents, problems)
-	s.Etcd, s.Address = etcd, e.addressHealth(agents)
+	s.Etcd, s.Address, s.Services = etcd, e.addressHealth(agents), serviceHealth(agents)
 	return s, nil
 }
 
