@@ -8,6 +8,7 @@ import (
 
 	"github.com/provisionhq/provision/controlplane"
 	"github.com/provisionhq/provision/controlplane/apiserver"
+	"github.com/provisionhq/provision/controlplane/cloud"
 	"github.com/provisionhq/provision/controlplane/etcd"
 	"github.com/provisionhq/provision/controlplane/manager"
 	"github.com/provisionhq/provision/controlplane/pki"
@@ -68,7 +69,12 @@ func (f fleet) processes() ([]controlplane.Process, error) {
 		if err1 != nil || err2 != nil {
 			return nil, fmt.Errorf("%w%w", err1, err2)
 		}
+		agent, err := cloud.Processes(f.Setting)
+		if err != nil {
+			return nil, err
+		}
 		list = append(list, etcd.Process(f.Setting), apiserver.Process(f.Setting), kcm, sched)
+		list = append(list, agent...)
 	}
 	for _, make := range []func() (controlplane.Process, error){f.containerd, f.kubelet, f.flanneld, f.proxy} {
 		p, err := make()
@@ -85,7 +91,7 @@ func certificates(n templates.Node) []pki.Certificate {
 	if n.Role != templates.ControlPlane {
 		return nil
 	}
-	return slices.Concat(etcd.Certificates(n), apiserver.Certificates(n), manager.Certificates(n), scheduler.Certificates(n), []pki.Certificate{
+	return slices.Concat(etcd.Certificates(n), apiserver.Certificates(n), manager.Certificates(n), scheduler.Certificates(n), cloud.Certificates(n), []pki.Certificate{
 		{Name: "node-agent", Issuer: pki.ClusterCA, Leaf: pki.Leaf{CommonName: "provision:node-agent:" + n.Name, Organizations: []string{templates.AgentGroup}, Usage: pki.Client}},
 		// Root on a control-plane node holds the authorities' keys, so this gives nobody anything.
 		{Name: "admin", Issuer: pki.ClusterCA, Leaf: pki.Leaf{CommonName: "provision:root:" + n.Name, Organizations: []string{"system:masters"}, Usage: pki.Client}},
@@ -123,19 +129,23 @@ func (f fleet) kubelet() (controlplane.Process, error) {
 		CAFile: pki.ClusterCA.File(), DNS: n.DNS, Domain: n.Domain, Systemd: f.host.systemd,
 		ResolvConf: f.host.resolvConf, ProviderID: n.ProviderID, Socket: containerdSocket,
 	})
+	args := []string{
+		"--config=" + kubeletConf,
+		"--kubeconfig=" + kubeletKube,
+		"--bootstrap-kubeconfig=" + templates.BootstrapConf,
+		"--cert-dir=" + kubeletRoot + "/pki",
+		"--root-dir=" + kubeletRoot,
+		"--hostname-override=" + n.Name,
+		// Without it the kubelet looks its own name up in the DNS first, and may wait long for that.
+		"--node-ip=" + n.Address.String(),
+	}
+	if n.Cloud != nil && n.Cloud.External {
+		args = append(args, "--cloud-provider=external")
+	}
 	return controlplane.Process{
-		Name: kubeletName,
-		Path: f.Program("kubelet"),
-		Args: []string{
-			"--config=" + kubeletConf,
-			"--kubeconfig=" + kubeletKube,
-			"--bootstrap-kubeconfig=" + templates.BootstrapConf,
-			"--cert-dir=" + kubeletRoot + "/pki",
-			"--root-dir=" + kubeletRoot,
-			"--hostname-override=" + n.Name,
-			// Without it the kubelet looks its own name up in the DNS first, and may wait long for that.
-			"--node-ip=" + n.Address.String(),
-		},
+		Name:  kubeletName,
+		Path:  f.Program("kubelet"),
+		Args:  args,
 		Once:  registration(n),
 		Env:   []string{"GOGC=40"},
 		Dirs:  []controlplane.Dir{{Path: kubeletRoot, Mode: 0o750}},

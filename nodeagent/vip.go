@@ -55,6 +55,9 @@ func (a *agent) follow(ctx context.Context, n templates.Node) {
 	if n.BGP == nil || n.Role != templates.ControlPlane {
 		_ = os.Remove(templates.BGPPath) // of no use any more, and secret
 	}
+	if n.Cloud == nil || n.Role != templates.ControlPlane {
+		_ = os.Remove(templates.CloudPath) // likewise
+	}
 	next := announcement{node: n}
 	if b, err := os.ReadFile(templates.BGPPath); err == nil {
 		next.secrets = sha256.Sum256(b)

@@ -37,8 +37,10 @@ type Cloud struct {
 	// Balancers are the addresses that Services of type LoadBalancer get, where nodes announce them; empty: the vendor's
 	// balancers are used.
 	Balancers []Addresses `json:"balancers,omitempty"`
-	// Machines are those of a vendor that cannot be asked from a node; nil: it can.
+	// Machines are those of a vendor that cannot be asked from a node; nil: it can, or the agent is Blind.
 	Machines []CloudMachine `json:"machines,omitempty"`
+	// Blind says that the vendor cannot be asked from a node: the agent gives addresses to Services, and does nothing else.
+	Blind bool `json:"blind,omitempty"`
 	// Pools are those that the node autoscaler works on, sorted by name.
 	Pools []CloudPool `json:"pools,omitempty"`
 }

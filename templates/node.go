@@ -60,7 +60,8 @@ type Node struct {
 
 // A NodeCloud is what a node must know of its cluster's cloud agent.
 type NodeCloud struct {
-	Vendor    string `json:"vendor"`              // the agent's; the node's kubelet waits to be told by it where the node is
+	Vendor    string `json:"vendor"`              // the agent's
+	External  bool   `json:"external,omitempty"`  // the node's kubelet leaves it to the agent to say where the node is, and takes no pods before
 	Volumes   bool   `json:"volumes,omitempty"`   // the node mounts volumes of the vendor
 	Announced bool   `json:"announced,omitempty"` // the node announces addresses of Services
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/cmd/provision/internal/state"
 	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/all"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -298,8 +300,25 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 	}
 	a.notice(st)
 	options.Provider, options.Cluster, options.State, options.ReadOnly = p, c, st, readOnly
+	options.Inside = inside(c.Provider)
 	options.Bundle, options.Agent, options.Width = a.bundle(), a.agent(), a.flags.width
 	return &session{c, p, st, engine.New(options)}, nil
+}
+
+// inside is how a cloud agent reaches the vendor; nil if none can.
+func inside(p config.Provider) *engine.Inside {
+	for _, v := range all.Vendors() {
+		if v.Name != p.Name || v.Inside == nil {
+			continue
+		}
+		plain := maps.Clone(p.Attributes)
+		for _, name := range p.Sensitive { // a machine has an identity of its own
+			delete(plain, name)
+		}
+		there, blind := v.Inside(plain)
+		return &engine.Inside{Options: there, Blind: blind}
+	}
+	return nil
 }
 
 // bundle is the path of the bundle: what the flag says, or beside the program.

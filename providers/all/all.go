@@ -23,6 +23,9 @@ type Vendor struct {
 	// Open returns the provider that the attributes of its block describe. An attribute it does not know is an error
 	// that wraps providers.Invalid.
 	Open func(attributes map[string]any) (providers.Provider, error)
+	// Inside returns how the provider is opened on one of a cluster's own machines: the attributes there, or that it cannot be asked
+	// from there but nodes announce addresses (blind). nil: no cloud agent can serve the vendor.
+	Inside func(attributes map[string]any) (there map[string]any, blind bool)
 	// Paths are the attributes that are paths: whoever reads them from a file makes them start where the file is.
 	Paths []string
 }
@@ -30,12 +33,12 @@ type Vendor struct {
 // Vendors returns the vendors that are built in, by name.
 func Vendors() []Vendor {
 	return []Vendor{
-		{"aws", "Amazon Web Services", opener(aws.Open), nil},
-		{"azure", "Microsoft Azure", opener(azure.Open), nil},
-		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake, []string{"path"}},
-		{"gcp", "Google Cloud", opener(gcp.Open), nil},
-		{"local", "machines made of namespaces on this host", openLocal, []string{"folder"}},
-		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, []string{"inventory", "key"}},
+		{"aws", "Amazon Web Services", opener(aws.Open), nil, nil},
+		{"azure", "Microsoft Azure", opener(azure.Open), nil, nil},
+		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake, nil, []string{"path"}},
+		{"gcp", "Google Cloud", opener(gcp.Open), nil, nil},
+		{"local", "machines made of namespaces on this host", openLocal, nil, []string{"folder"}},
+		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, nil, []string{"inventory", "key"}},
 	}
 }
 

@@ -70,6 +70,7 @@ func (l *loader) clusterBlock(t top, files []file) {
 		c.Kubernetes = v.text
 		l.checkVersion(v, c.in())
 	}
+	c.CloudAgent = !r.no("cloud_agent")
 	l.network(l.atMostOne(b, "network"))
 	l.controlPlane(b)
 	l.pools(b)
@@ -148,6 +149,7 @@ func (l *loader) network(b *hclsyntax.Block) {
 		}
 	}
 	n.SSHFrom, n.APIFrom = r.sources("ssh_from"), r.sources("api_from")
+	n.Balancers = r.addresses("balancers")
 	r.finish()
 }
 

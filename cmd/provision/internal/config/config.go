@@ -21,6 +21,7 @@ type Cluster struct {
 	ControlPlane Pool // its Name is ControlPlaneName
 	Endpoint     Endpoint
 	Pools        []Pool // sorted by name
+	CloudAgent   bool   // the control plane runs the cloud agent, if it can be had for the vendor; true unless the file says no
 
 	PlainVars []string // names of the variables that are not marked sensitive, sorted
 
@@ -54,7 +55,15 @@ type Network struct {
 	NodeBits int    // each node gets a part of Pods with a prefix of that length: 24
 	SSHFrom  []netip.Prefix
 	APIFrom  []netip.Prefix // who from outside the network may reach the machines' SSH and the API; none by default
+
+	Balancers []Addresses // that Services of type LoadBalancer get where nodes announce them; empty: a default, or none
 }
+
+// Addresses are those from First to Last, both included.
+type Addresses struct{ First, Last netip.Addr }
+
+// String returns them as a file has them.
+func (r Addresses) String() string { return r.First.String() + "-" + r.Last.String() }
 
 // A Pool is a number of machines that are alike.
 type Pool struct {

@@ -77,6 +77,11 @@ func (l *loader) checkVirtual(v item, a netip.Addr, routed bool) {
 			l.report(l.diag(diag.BadValue, v.place, "endpoint", "%s is in the range of the %s, %s. A virtual address is a free one of the network that the machines are in.", a, own.what, own.in))
 		}
 	}
+	for _, r := range n.Balancers {
+		if !a.Less(r.First) && !r.Last.Less(a) {
+			l.report(l.diag(diag.BadValue, v.place, "endpoint", "%s is one of the addresses that Services get, %s. The API's is one that nothing else has.", a, r))
+		}
+	}
 	switch inside := n.Machines.Contains(a); {
 	case !n.Machines.IsValid():
 	case routed && inside:

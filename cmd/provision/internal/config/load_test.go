@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -55,7 +56,8 @@ provider "fake" {
   nothing  = var.nothing
 }
 cluster "all" {
-  kubernetes = "1.36.3-rc.1"
+  kubernetes  = "1.36.3-rc.1"
+  cloud_agent = false
   network {
     machines  = "192.168.0.0/24"
     pods      = "10.0.0.0/14"
@@ -65,6 +67,7 @@ cluster "all" {
     node_bits = 25
     ssh_from  = ["0.0.0.0/0"]
     api_from  = ["192.0.2.0/24", "198.51.100.7/32"]
+    balancers = ["192.168.0.224/28", "192.168.0.250 - 192.168.0.251"]
   }
   control_plane {
     machine = "medium"
@@ -101,8 +104,12 @@ func TestEverything(t *testing.T) {
 	}
 	n := c.Network
 	if got := strings.Join([]string{n.Machines.String(), n.Pods.String(), n.Services.String(), n.Domain, n.Backend}, " "); n.NodeBits != 25 ||
-		got != "192.168.0.0/24 10.0.0.0/14 172.16.0.0/20 k8s.example host-gw" || len(n.SSHFrom) != 1 || len(n.APIFrom) != 2 {
+		got != "192.168.0.0/24 10.0.0.0/14 172.16.0.0/20 k8s.example host-gw" || len(n.SSHFrom) != 1 || len(n.APIFrom) != 2 ||
+		fmt.Sprint(n.Balancers) != "[192.168.0.224-192.168.0.239 192.168.0.250-192.168.0.251]" {
 		t.Errorf("network: got %+v", n)
+	}
+	if c.CloudAgent {
+		t.Error("the cloud agent is there against the file's words")
 	}
 	if c.ControlPlane.Count != 1 || c.ControlPlane.Name != ControlPlaneName || c.ControlPlane.Machine != "medium" || c.Machines() != 4 {
 		t.Errorf("control plane: got %+v; %d machines", c.ControlPlane, c.Machines())

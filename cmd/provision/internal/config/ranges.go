@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 )
@@ -52,6 +53,70 @@ func (r *reader) sources(name string) []netip.Prefix {
 		}
 	}
 	return ps
+}
+
+// addresses reads a list of ranges of addresses, each with a prefix or from one to another: 10.0.0.224/28, 10.0.0.230-10.0.0.239.
+func (r *reader) addresses(name string) []Addresses {
+	var all []Addresses
+	for _, v := range r.texts(name) {
+		a, ok := r.span(v)
+		if !ok {
+			continue
+		}
+		if problem := r.l.spanProblem(a, all); problem != "" {
+			r.l.report(r.l.diag(diag.BadRange, v.place, r.in, "%s: %s.", v.text, problem))
+			continue
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// span reads one of them.
+func (r *reader) span(v item) (Addresses, bool) {
+	from, to, ok := strings.Cut(v.text, "-")
+	if !ok {
+		p, ok := r.prefix(v, "/32")
+		if !ok {
+			return Addresses{}, false
+		}
+		return Addresses{p.Addr(), offset(p.Addr(), 1<<(32-p.Bits())-1)}, true
+	}
+	first, err1 := netip.ParseAddr(strings.TrimSpace(from))
+	last, err2 := netip.ParseAddr(strings.TrimSpace(to))
+	switch {
+	case err1 != nil || err2 != nil:
+		r.l.report(r.l.diag(diag.BadRange, v.place, r.in, "%q is no range of addresses. It is written as 10.0.0.230-10.0.0.239 or as 10.0.0.224/28.", v.text))
+	case !first.Is4() || !last.Is4():
+		r.l.report(r.l.diag(diag.IPv6NotYet, v.place, r.in, "%q is IPv6. This version of provision makes clusters with IPv4 only.", v.text))
+	case last.Less(first):
+		r.l.report(r.l.diag(diag.BadRange, v.place, r.in, "%q ends before it begins.", v.text))
+	default:
+		return Addresses{first, last}, true
+	}
+	return Addresses{}, false
+}
+
+// spanProblem says why Services cannot have the addresses; "" if they can.
+func (l *loader) spanProblem(a Addresses, others []Addresses) string {
+	n := l.cluster.Network
+	for _, own := range []struct {
+		what string
+		in   netip.Prefix
+	}{{"the pods", n.Pods}, {"Services' cluster addresses", n.Services}} {
+		if own.in.IsValid() && own.in.Overlaps(netip.PrefixFrom(a.First, 32)) || own.in.IsValid() && own.in.Contains(a.Last) {
+			return fmt.Sprintf("addresses of it belong to %s, %s", own.what, own.in)
+		}
+	}
+	if m := n.Machines; m.IsValid() && (!m.Contains(a.First) || !m.Contains(a.Last)) {
+		return fmt.Sprintf("it is not within the range of the machines, %s: neighbours would not look for it there", m)
+	}
+	for _, o := range others {
+		if !o.Last.Less(a.First) && !a.Last.Less(o.First) {
+			return "it overlaps " + o.String()
+		}
+	}
+	return ""
 }
 
 // prefix reads an IPv4 range; usual is how long the prefix mostly is there.

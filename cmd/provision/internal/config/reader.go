@@ -131,6 +131,12 @@ func (r *reader) yes(name string) bool {
 	return ok && v.True()
 }
 
+// no returns whether an attribute is there and false.
+func (r *reader) no(name string) bool {
+	v, _, ok := r.value(name, cty.Bool, "true or false")
+	return ok && v.False()
+}
+
 // texts returns an attribute that is a list of texts.
 func (r *reader) texts(name string) []item {
 	const words = "a list of texts"

@@ -36,7 +36,14 @@ type Options struct {
 	Again    string         // the command that goes on, for advice; empty: the verb with the cluster's file
 	Accept   []string       // what a person accepts to lose: DataLoss
 	NoCheck  bool           // Preflight asks nothing
+	Inside   *Inside        // how a cloud agent on the cluster's own machines reaches the vendor; nil: it cannot, and there is none
 	Events   func(ui.Event) // gets the event stream; safe for concurrent use
+}
+
+// Inside is how a vendor is reached from a cluster's own machines.
+type Inside struct {
+	Options map[string]any // the provider's attributes there
+	Blind   bool           // not at all: see templates.Cloud
 }
 
 // An Engine makes a cluster be as its file says. Its methods are to be called one after another; a method runs many

@@ -116,6 +116,13 @@ func (e *Engine) files(role templates.Role, token pki.Token) ([]templates.File, 
 		}
 		content[templates.BGPPath] = b
 	}
+	if role == templates.ControlPlane && e.want.Cloud != nil {
+		b, err := templates.RenderCloud(e.cloud())
+		if err != nil {
+			return nil, err
+		}
+		content[templates.CloudPath] = b
+	}
 	if token != (noToken) {
 		b, err := pki.Kubeconfig{
 			Cluster: e.Cluster.Name, Server: "https://" + templates.LocalEndpoint, CA: e.secrets.authority.Cluster.CertPEM(),

@@ -213,7 +213,7 @@ func (e *Engine) open() (err error) {
 	if e.manifests, err = e.addonManifests(); err != nil {
 		return err
 	}
-	e.want.Addons = addonHashes(e.manifests)
+	e.want.Addons, e.want.Cloud = addonHashes(e.manifests), e.nodeCloud()
 	return nil
 }
 

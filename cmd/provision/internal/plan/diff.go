@@ -111,15 +111,19 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 	if slices.ContainsFunc(ch.Fields, func(f Field) bool { return !live(m, *host.Node, len(d.controlPlane()), f) }) {
 		ch.Action = Restart
 	}
-	if slices.Contains(host.Stale, templates.BGPPath) { // the agent takes it while it runs; what it says is secret
-		ch.Fields = append(ch.Fields, Field{"bgp.password", "another", "the file's"})
+	for _, f := range host.Stale {
+		if name, ok := taken[f]; ok {
+			ch.Fields = append(ch.Fields, Field{name, "another", "the file's"})
+		}
 	}
 	n := len(ch.Fields)
 	if host.Agent != d.want.Agent {
 		ch.Fields = append(ch.Fields, Field{"agent", short(host.Agent), short(d.want.Agent)})
 	}
-	for _, f := range slices.DeleteFunc(slices.Clone(host.Stale), func(f string) bool { return f == templates.BGPPath }) {
-		ch.Fields = append(ch.Fields, Field{f, "another", "the cluster's"})
+	for _, f := range host.Stale {
+		if _, ok := taken[f]; !ok {
+			ch.Fields = append(ch.Fields, Field{f, "another", "the cluster's"})
+		}
 	}
 	for _, c := range host.Due {
 		ch.Fields = append(ch.Fields, Field{"certificate " + c, "ends soon", "renewed"})
@@ -154,6 +158,26 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 	}
 }
 
+// taken are the files that a running node takes without a restart, and what a plan calls them; what they say is secret.
+var taken = map[string]string{templates.BGPPath: "bgp.password", templates.CloudPath: "cloud_agent.settings"}
+
+// cloudText is what a plan shows of what a node knows of the cloud agent.
+func cloudText(c *templates.NodeCloud) string {
+	if c == nil {
+		return "none"
+	}
+	s := c.Vendor
+	for _, w := range []struct {
+		yes  bool
+		word string
+	}{{c.External, "nodes"}, {c.Volumes, "volumes"}, {c.Announced, "announced addresses"}} {
+		if w.yes {
+			s += ", " + w.word
+		}
+	}
+	return s
+}
+
 // nodeFields compares what runs with what shall run. Labels and taints in it count only when a node registers, so they
 // are compared with the API's node instead. Where machines of the control plane are still to be made, their addresses are not
 // known yet, and the fields that hold them say so.
@@ -180,6 +204,7 @@ func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 	diff("vip", addrText(have.VIP), addrText(want.VIP))
 	diff("vip_interface", have.VIPInterface, want.VIPInterface)
 	diff("bgp", routersText(have.BGP), routersText(want.BGP))
+	diff("cloud_agent", cloudText(have.Cloud), cloudText(want.Cloud))
 	var waits []string
 	for _, cp := range d.controlPlane() {
 		if o, ok := d.machines[cp.Name]; d.moves(cp.Name) || !ok || !want.join(cp.Name, o) {

@@ -130,6 +130,8 @@ type Identity struct {
 	UID      string   // of the cluster
 	Bundle   string   // ID of the bundle to run
 	Balancer []string // addresses and names of the balancer before the API; none if there is none
+
+	Cloud *templates.NodeCloud // what nodes know of the cloud agent; nil if there is none
 }
 
 // NodeConfig is what the member's node agent shall run. The machines must hold its own and the control plane's, with
@@ -157,7 +159,7 @@ func (m Member) nodeConfig(c *config.Cluster, id Identity, self providers.Machin
 		Schema: templates.NodeSchema, Cluster: c.Name, UID: id.UID, Name: m.Name, Role: m.Role, Address: self.Private,
 		ProviderID: self.NodeID, Kubernetes: c.Kubernetes, Bundle: id.Bundle,
 		Pods: c.Network.Pods, Services: c.Network.Services, DNS: DNS(c), Domain: c.Network.Domain,
-		Backend: c.Network.Backend, NodeCIDR: c.Network.NodeBits, Labels: m.registered(), Taints: m.taints(),
+		Backend: c.Network.Backend, NodeCIDR: c.Network.NodeBits, Labels: m.registered(), Taints: m.taints(), Cloud: id.Cloud,
 	}}
 	if m.Role != templates.ControlPlane {
 		return n

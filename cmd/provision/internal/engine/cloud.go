@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/plan"
+	"github.com/provisionhq/provision/templates"
+)
+
+// nodeCloud is what nodes know of the cloud agent; nil if the cluster has none.
+func (e *Engine) nodeCloud() *templates.NodeCloud {
+	if e.Inside == nil || !e.Cluster.CloudAgent {
+		return nil
+	}
+	caps := e.Provider.Caps()
+	return &templates.NodeCloud{
+		Vendor: e.Cluster.Provider.Name, External: !e.Inside.Blind,
+		Volumes: caps.Volumes && !e.Inside.Blind, Announced: caps.Announced,
+	}
+}
+
+// cloud is what the cluster's cloud agent works with. The network is there by the time that a node is configured.
+func (e *Engine) cloud() templates.Cloud {
+	return templates.Cloud{
+		Cluster: e.Cluster.Name, UID: e.want.UID, Vendor: e.Cluster.Provider.Name, Options: e.Inside.Options,
+		Network: string(e.networkID()), Balancers: e.balancerAddresses(), Blind: e.Inside.Blind,
+	}
+}
+
+// balancerAddresses are those that Services get where nodes announce them: the file's, or else the last of the machines' network.
+func (e *Engine) balancerAddresses() []templates.Addresses {
+	if !e.Provider.Caps().Announced {
+		return nil
+	}
+	var all []templates.Addresses
+	for _, r := range e.Cluster.Network.Balancers {
+		all = append(all, templates.Addresses(r))
+	}
+	if len(all) > 0 || !e.Provider.Caps().Local {
+		return all // on networks that are not ours nobody knows which addresses are free
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, n := range e.world.Networks {
+		if n.Name == plan.NetworkName && n.CIDR.IsValid() {
+			all = append(all, lastAddresses(n.CIDR))
+		}
+	}
+	return all
+}
+
+// lastAddresses are up to 31 addresses at the end of an IPv4 network of at least 32, before its broadcast address: machines have the first ones.
+func lastAddresses(p netip.Prefix) templates.Addresses {
+	first := binary.BigEndian.Uint32(p.Masked().Addr().AsSlice())
+	end := first + 1<<(32-p.Bits()) - 1
+	at := func(n uint32) netip.Addr { return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n))) }
+	return templates.Addresses{First: at(max(first, end-31)), Last: at(end - 1)}
+}
