@@ -29,6 +29,7 @@ import (
 	"github.com/provisionhq/provision/nodeagent/balancer"
 	"github.com/provisionhq/provision/nodeagent/member"
 	"github.com/provisionhq/provision/nodeagent/supervisor"
+	"github.com/provisionhq/provision/nodeagent/welcome"
 	"github.com/provisionhq/provision/templates"
 )
 
@@ -256,6 +257,23 @@ func (a *agent) work(ctx context.Context, node templates.Node, dir string, m *bu
 	if node.Role == templates.ControlPlane {
 		go a.approve(ctx, node)
 	}
+	if node.Role == templates.ControlPlane && node.Welcome {
+		go a.welcome(ctx, node, dir)
+	}
+}
+
+// archives is where a control-plane node keeps its bundle as invited machines fetch it.
+const archives = "/var/lib/provision/welcome"
+
+// welcome serves invited machines.
+func (a *agent) welcome(ctx context.Context, node templates.Node, dir string) {
+	groups, err := welcome.Ask(controlplane.LocalServer, pki.ClusterCA.File())
+	if err != nil {
+		a.log.Error("cannot serve invited machines", "err", err)
+		return
+	}
+	h := &welcome.Host{Node: node, Bundle: dir, Agent: templates.AgentPath, Archives: archives, Groups: groups, Log: a.log}
+	h.Run(ctx)
 }
 
 // importImages tries until all images are there.

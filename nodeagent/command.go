@@ -22,6 +22,7 @@ Commands:
   install --bundle FILE     unpack a bundle, make it current, print its ID
   configure                 take this node's configuration, as JSON, from the standard input
   enable                    run the agent now and after every boot
+  join FILE                 become the node that the invitation in the file is for
   run                       run the agent in the foreground
   status [--json] [--wait ready|api|runtime|NAME,… [--timeout 60s]]
   logs NAME [-n LINES] [-f]
@@ -79,6 +80,9 @@ func dispatch(ctx context.Context, args []string, in io.Reader, out, errOut io.W
 		return then(parse(f, args[1:], 0), func() error { return runConfigure(ctx, in, out) })
 	case "enable":
 		return then(parse(f, args[1:], 0), func() error { return enable(ctx) })
+	case "join":
+		err := parse(f, args[1:], 1)
+		return then(err, func() error { return runJoin(ctx, f.Arg(0), out) })
 	case "run":
 		log := slog.New(slog.NewTextHandler(errOut, nil))
 		go trimPages()

@@ -62,6 +62,8 @@ func check(n templates.Node) error {
 		return fmt.Errorf("payload: node has the unknown role %q", n.Role)
 	case !n.Address.IsValid() || !n.Pods.IsValid() || !n.Services.IsValid() || !n.DNS.IsValid() || len(n.Endpoints) == 0:
 		return errors.New("payload: node has no address, ranges, DNS or endpoints")
+	case n.Role != templates.ControlPlane && n.Welcome:
+		return errors.New("payload: only a control-plane node has what invited machines need")
 	case n.Role == templates.ControlPlane && len(n.Etcd) == 0:
 		return errors.New("payload: a control-plane node needs members of etcd")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/provisionhq/provision/controlplane/manager"
 	"github.com/provisionhq/provision/controlplane/pki"
 	"github.com/provisionhq/provision/controlplane/scheduler"
+	"github.com/provisionhq/provision/nodeagent/welcome"
 	"github.com/provisionhq/provision/templates"
 )
 
@@ -91,11 +92,19 @@ func certificates(n templates.Node) []pki.Certificate {
 	if n.Role != templates.ControlPlane {
 		return nil
 	}
-	return slices.Concat(etcd.Certificates(n), apiserver.Certificates(n), manager.Certificates(n), scheduler.Certificates(n), cloud.Certificates(n), []pki.Certificate{
+	return slices.Concat(etcd.Certificates(n), apiserver.Certificates(n), manager.Certificates(n), scheduler.Certificates(n), cloud.Certificates(n), welcomed(n), []pki.Certificate{
 		{Name: "node-agent", Issuer: pki.ClusterCA, Leaf: pki.Leaf{CommonName: "provision:node-agent:" + n.Name, Organizations: []string{templates.AgentGroup}, Usage: pki.Client}},
 		// Root on a control-plane node holds the authorities' keys, so this gives nobody anything.
 		{Name: "admin", Issuer: pki.ClusterCA, Leaf: pki.Leaf{CommonName: "provision:root:" + n.Name, Organizations: []string{"system:masters"}, Usage: pki.Client}},
 	})
+}
+
+// welcomed is the certificate of a node that serves invited machines.
+func welcomed(n templates.Node) []pki.Certificate {
+	if !n.Welcome {
+		return nil
+	}
+	return []pki.Certificate{welcome.Certificate(n)}
 }
 
 // adminConf is root's kubeconfig on a control-plane node.

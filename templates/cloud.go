@@ -43,6 +43,8 @@ type Cloud struct {
 	Blind bool `json:"blind,omitempty"`
 	// Pools are those that the node autoscaler works on, sorted by name.
 	Pools []CloudPool `json:"pools,omitempty"`
+	// AuthorizedKeys may log in to the machines of Pools, as in providers.MachineSpec.
+	AuthorizedKeys []string `json:"authorized_keys,omitempty"`
 }
 
 // Addresses are those from First to Last, both included.
@@ -76,6 +78,8 @@ type CloudPool struct {
 	Spot    bool              `json:"spot,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	Taints  []Taint           `json:"taints,omitempty"`
+
+	DrainSeconds int `json:"drain_seconds,omitempty"` // how long pods may take to leave a node that is given back
 }
 
 // RenderCloud returns the file's content.

@@ -23,6 +23,17 @@ type Token struct {
 	Secret  string // sixteen characters
 	Node    string // the node that it is for
 	Expires time.Time
+	// Bound says that it lets in its own node and no other: not Kubernetes but a control-plane node's agent approves the request
+	// for the node's certificate, after looking at the name. The agents serve its bearer what a node is made of.
+	Bound bool
+}
+
+// Groups are those that the token's bearer is in.
+func (t Token) Groups() string {
+	if t.Bound {
+		return InvitedGroup + "," + InvitedGroup + ":" + t.Node
+	}
+	return BootstrapGroup
 }
 
 // RenderToken returns the token's Secret, as YAML. It is a secret itself.

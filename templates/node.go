@@ -26,7 +26,7 @@ const (
 // What an agent does when a running node's file changes: Bundle restarts everything. Address restarts etcd (after its peer
 // URL was changed in the cluster), kube-apiserver, kubelet and flanneld. Etcd restarts etcd, kube-controller-manager and
 // kube-scheduler when it grows from one to more or shrinks to one, and nothing otherwise: etcd itself knows its members.
-// Endpoints, APINames, VIP, VIPInterface and BGP restart nothing: the balancer and the announcer follow, and the API server
+// Endpoints, APINames, VIP, VIPInterface, BGP and Welcome restart nothing: the agent follows, and the API server
 // reads its new certificate while it runs. Labels and Taints only matter to a node that has not joined yet.
 type Node struct {
 	Schema     int        `json:"schema"`
@@ -56,6 +56,9 @@ type Node struct {
 	BGP          *BGP       `json:"bgp,omitempty"`           // not nil: no link, but routers are told of VIP, by each node whose API server is well
 
 	Cloud *NodeCloud `json:"cloud,omitempty"` // not nil: a cloud agent serves the cluster
+
+	// Welcome, on the control plane only, serves invited machines what a node is made of (see Invitation).
+	Welcome bool `json:"welcome,omitempty"`
 }
 
 // A NodeCloud is what a node must know of its cluster's cloud agent.

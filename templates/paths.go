@@ -18,10 +18,14 @@ const (
 
 	LocalEndpoint = "127.0.0.1:7443" // where every node's agent forwards to a healthy API server
 	APIPort       = 6443
+	WelcomePort   = 7444 // where agents of control-plane nodes serve invited machines
 )
 
 // BootstrapGroup is the group that a bootstrap token's bearer is in.
 const BootstrapGroup = "system:bootstrappers:provision"
+
+// InvitedGroup is the group that the bearer of a bound token is in, beside the one that ends in a colon and its node's name.
+const InvitedGroup = "system:bootstrappers:provision-invited"
 
 // Users and groups of the certificates that provision issues; rbac.yaml says what they may do.
 const (

@@ -1,5 +1,6 @@
 // Package approver does on a control-plane node what Kubernetes leaves to a cluster's owner: it approves kubelets' serving
-// certificates after looking at each request, and deletes a bootstrap token when its node has joined.
+// certificates and invited machines' first client certificates after looking at each request, and deletes a bootstrap token
+// when its node has joined.
 package approver
 
 import (
@@ -10,11 +11,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/provisionhq/provision/nodeagent/api"
+	"github.com/provisionhq/provision/templates"
 )
 
 const (
@@ -123,12 +126,17 @@ func (a *Approver) look(ctx context.Context, all *sync.WaitGroup, raw json.RawMe
 	switch {
 	case r.Spec.SignerName == serving && len(r.Status.Conditions) == 0:
 		work = a.approve
+	case r.Spec.SignerName == joining && bootstrapped && len(r.Status.Conditions) == 0 && slices.Contains(r.Spec.Groups, templates.InvitedGroup):
+		work = a.admit
 	case r.Spec.SignerName == joining && bootstrapped && len(r.Status.Certificate) > 0:
 		work = func(ctx context.Context, r Request, _ json.RawMessage) error { return a.retire(ctx, r, token) }
 	default:
 		return
 	}
 	name := r.Metadata.Name
+	if len(r.Status.Certificate) > 0 {
+		name += " issued" // whoever approved it may be about to be done
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.busy[name] {
@@ -173,7 +181,12 @@ func (a *Approver) approve(ctx context.Context, r Request, raw json.RawMessage) 
 	if err := check(r, nodes, a.Forbidden); err != nil {
 		return err
 	}
-	body, err := approved(raw)
+	return a.sign(ctx, r, raw, "the names and addresses are the node's own")
+}
+
+// sign approves a request.
+func (a *Approver) sign(ctx context.Context, r Request, raw json.RawMessage, why string) error {
+	body, err := approved(raw, why)
 	if err != nil {
 		return err
 	}
@@ -182,13 +195,13 @@ func (a *Approver) approve(ctx context.Context, r Request, raw json.RawMessage) 
 		return nil // another control-plane node's agent was first; if not, the watch shows the request again
 	}
 	if err == nil {
-		a.Log.Info("approved a serving certificate", "request", r.Metadata.Name, "of", r.Spec.Username)
+		a.Log.Info("approved a certificate", "signer", r.Spec.SignerName, "request", r.Metadata.Name, "of", r.Spec.Username)
 	}
 	return err
 }
 
 // approved returns the request as it came, with our approval added.
-func approved(raw json.RawMessage) ([]byte, error) {
+func approved(raw json.RawMessage, why string) ([]byte, error) {
 	var whole map[string]any
 	if err := json.Unmarshal(raw, &whole); err != nil {
 		return nil, err
@@ -201,7 +214,7 @@ func approved(raw json.RawMessage) ([]byte, error) {
 	}
 	status["conditions"] = []condition{{
 		Type: "Approved", Status: "True", Reason: "NodeAgentApproved",
-		Message:        "the names and addresses are the node's own",
+		Message:        why,
 		LastUpdateTime: time.Now().UTC().Format(time.RFC3339),
 	}}
 	return json.Marshal(whole)
