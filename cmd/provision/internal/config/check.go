@@ -25,7 +25,7 @@ func (l *loader) check() {
 		d.Severity = diag.Warning
 		l.report(d)
 	}
-	if c.Machines() == c.ControlPlane.Count && !l.diags.HasErrors() {
+	if c.Machines() == c.ControlPlane.Count && !c.Autoscales() && !l.diags.HasErrors() {
 		d := diag.New(diag.NoWorkers, "No pool has a machine, and the control plane takes no pods but its own: whatever is deployed will wait.").
 			At(c.at("cluster"), c.in()).Next("Add a pool, or raise the count of one.")
 		d.Severity = diag.Warning

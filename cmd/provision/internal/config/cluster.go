@@ -209,14 +209,7 @@ func (l *loader) pools(cluster *hclsyntax.Block) {
 		p := Pool{Name: name, Drain: DefaultDrain}
 		l.checkPoolName(b, name)
 		r := l.pool(b, &p)
-		r.need("count", "count = 2")
-		if n, place, ok := r.whole("count"); ok {
-			p.Count = n
-			if n < 0 || n > maxNodes {
-				p.Count = 0
-				l.report(l.diag(diag.BadCount, place, r.in, "A pool has from 0 to %d machines, not %d.", maxNodes, n))
-			}
-		}
+		r.number(&p)
 		r.finish()
 		l.cluster.Pools = append(l.cluster.Pools, p)
 	}
@@ -240,7 +233,9 @@ func (l *loader) pool(b *hclsyntax.Block, p *Pool) *reader {
 	p.Range = l.place(b.DefRange())
 	r := l.reader(b, in, key+".")
 	r.knows("count")
-	r.need("machine", `machine = "small"`)
+	if b.Body.Attributes["machines"] == nil || p.Name == ControlPlaneName {
+		r.need("machine", `machine = "small"`)
+	}
 	if v, ok := r.text("machine"); ok {
 		p.Machine = v.text
 		r.notEmpty(v, "machine")

@@ -4,6 +4,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
@@ -65,19 +66,34 @@ type Addresses struct{ First, Last netip.Addr }
 // String returns them as a file has them.
 func (r Addresses) String() string { return r.First.String() + "-" + r.Last.String() }
 
-// A Pool is a number of machines that are alike.
+// A Pool is a number of machines that are alike. The cluster itself decides on the number of one with a Max, and on each machine's type:
+// its Count is 0.
 type Pool struct {
-	Name    string
-	Count   int
-	Machine string   // type of machine, as the vendor names it
-	Image   string   // empty: the vendor's default
-	Zones   []string // machines take turns; empty: the vendor chooses
-	DiskGiB int      // 0: the machine type's
-	Spot    bool
-	Labels  map[string]string
-	Taints  []Taint
-	Drain   time.Duration // how long pods may take to leave a node that goes away
-	Range   diag.Range    // of the block's head
+	Name     string
+	Count    int
+	Min      int      // with Max: there are always so many machines
+	Max      int      // 0: Count says how many there are
+	Machine  string   // type of machine, as the vendor names it; empty in a pool with Machines
+	Machines []string // with Max: types to choose from
+	Image    string   // empty: the vendor's default
+	Zones    []string // machines take turns; empty: the vendor chooses
+	DiskGiB  int      // 0: the machine type's
+	Spot     bool
+	Labels   map[string]string
+	Taints   []Taint
+	Drain    time.Duration // how long pods may take to leave a node that goes away
+	Range    diag.Range    // of the block's head
+}
+
+// Autoscaled says whether the cluster decides how many machines the pool has.
+func (p *Pool) Autoscaled() bool { return p.Max > 0 }
+
+// Types are the types of machine that the pool's are of.
+func (p *Pool) Types() []string {
+	if len(p.Machines) > 0 {
+		return p.Machines
+	}
+	return []string{p.Machine}
 }
 
 // A Taint keeps pods away that do not tolerate it.
@@ -111,6 +127,16 @@ func (c *Cluster) Machines() int {
 		n += p.Count
 	}
 	return n
+}
+
+// Autoscaled says whether the cluster decides on the machines of the pool of that name.
+func (c *Cluster) Autoscaled(pool string) bool {
+	return slices.ContainsFunc(c.Pools, func(p Pool) bool { return p.Name == pool && p.Autoscaled() })
+}
+
+// Autoscales says whether the cluster decides on the machines of any pool.
+func (c *Cluster) Autoscales() bool {
+	return slices.ContainsFunc(c.Pools, func(p Pool) bool { return p.Autoscaled() })
 }
 
 // block is the pool's key in Ranges and its name in diagnostics.

@@ -115,7 +115,7 @@ func afterwards(t *testing.T, c *Cluster, then [][]string) (ds diag.Diagnostics)
 		case "version":
 			ds = append(ds, UnknownVersion(c, known))
 		case "machine-types":
-			ds = append(ds, UnknownMachineType(c, &c.Pools[0], known))
+			ds = append(ds, UnknownMachineType(c, &c.Pools[0], c.Pools[0].Machine, known))
 		case "zones":
 			ds = append(ds, UnknownZones(c, &c.Pools[0], known)...)
 		case "none":

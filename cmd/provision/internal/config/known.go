@@ -7,12 +7,12 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 )
 
-// UnknownMachineType says that the vendor has no machine of the type that the pool asks for.
-func UnknownMachineType(c *Cluster, p *Pool, known []string) diag.Diagnostic {
+// UnknownMachineType says that the vendor has no machine of a type that the pool asks for.
+func UnknownMachineType(c *Cluster, p *Pool, machine string, known []string) diag.Diagnostic {
 	key, in := p.block()
 	return diag.New(diag.UnknownMachineType, "Provider %q has no machine type %q.%s It has %s. Nothing was changed.",
-		c.Provider.Name, p.Machine, diag.DidYouMean(p.Machine, known), some(known)).
-		At(c.at(key+".machine", key), in)
+		c.Provider.Name, machine, diag.DidYouMean(machine, known), some(known)).
+		At(c.at(key+".machines", key+".machine", key), in)
 }
 
 // UnknownZones says which zones of the pool the vendor does not have.
@@ -36,6 +36,13 @@ func NoSpot(c *Cluster, p *Pool) diag.Diagnostic {
 	key, in := p.block()
 	return diag.New(diag.Unsupported, "Provider %q has no spot machines. Nothing was changed.", c.Provider.Name).
 		At(c.at(key+".spot", key), in).Next("Remove the attribute spot: ordinary machines cost more, and are not taken away.")
+}
+
+// NoAutoscaler says why nobody would make the machines of a pool with min and max.
+func NoAutoscaler(c *Cluster, p *Pool, why string) diag.Diagnostic {
+	key, in := p.block()
+	return diag.New(diag.Unsupported, "The cluster cannot decide by itself how many machines the pool has: %s.", why).
+		At(c.at(key+".max", key), in).Next("Write count in place of min and max.")
 }
 
 // NoBalancers says that the vendor has no balancers.

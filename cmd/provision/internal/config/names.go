@@ -53,6 +53,9 @@ func machineName(cluster string, p *Pool, i int) string {
 // nameTooLong says whether the pool's machines have names that are too long.
 func nameTooLong(cluster string, p *Pool, limit int) (diag.Diagnostic, bool) {
 	name := machineName(cluster, p, max(p.Count-1, 0))
+	if p.Autoscaled() {
+		name = cluster + "-" + p.Name + "-x7k2q"
+	}
 	if len(name) <= limit {
 		return diag.Diagnostic{}, false
 	}

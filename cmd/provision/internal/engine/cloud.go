@@ -25,7 +25,16 @@ func (e *Engine) cloud() templates.Cloud {
 	return templates.Cloud{
 		Cluster: e.Cluster.Name, UID: e.want.UID, Vendor: e.Cluster.Provider.Name, Options: e.Inside.Options,
 		Network: string(e.networkID()), Balancers: e.balancerAddresses(), Blind: e.Inside.Blind,
+		Pools: plan.CloudPools(e.Cluster), AuthorizedKeys: e.authorizedKeys(),
 	}
+}
+
+// authorizedKeys let the command log in to the machines that the cluster itself makes.
+func (e *Engine) authorizedKeys() []string {
+	if !e.Cluster.Autoscales() || e.secrets == nil {
+		return nil
+	}
+	return []string{e.secrets.public}
 }
 
 // balancerAddresses are those that Services get where nodes announce them: the file's, or else the last of the machines' network.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/cmd/provision/internal/ui"
 	"github.com/provisionhq/provision/providers"
+	"golang.org/x/sync/errgroup"
 )
 
 // PlanDestroy lists all that the owner has at the vendor. It needs no secrets: ownership is the vendor's tags. What the
@@ -49,6 +51,10 @@ func (e *Engine) Destroy(ctx context.Context, p *plan.Plan, stop <-chan struct{}
 		}
 	}
 	remembered := e.State.Exists()
+	if e.Cluster.Autoscales() {
+		b.add(sweepStep, b.controlPlane(p), e.sweep)
+		first, all = append(first, sweepStep), append(all, sweepStep)
+	}
 	for _, c := range p.Changes {
 		b.remove(c, first)
 	}
@@ -65,6 +71,46 @@ func (e *Engine) Destroy(ctx context.Context, p *plan.Plan, stop <-chan struct{}
 		}
 	}
 	return e.State.Remove()
+}
+
+// sweepStep removes what the cluster made while it was destroyed.
+const sweepStep = "sweep"
+
+// controlPlane are the addresses of the plan's machines of the control plane.
+func (b *builder) controlPlane(p *plan.Plan) (addresses []string) {
+	for _, c := range p.Changes {
+		i := slices.IndexFunc(b.e.world.Machines, func(m providers.Machine) bool { return m.Name == c.Name && m.Pool == plan.ControlPlanePool })
+		if c.Kind == plan.Machine && i >= 0 {
+			addresses = append(addresses, c.Address)
+		}
+	}
+	return addresses
+}
+
+// sweep deletes machines of pools that the cluster itself decided on, and that it made after the plan: while machines go, pods look for
+// others. With the control plane gone nobody makes more.
+func (e *Engine) sweep(ctx context.Context) error {
+	ms, err := e.Provider.Machines().List(ctx, providers.Owner(e.Cluster.Name))
+	if err != nil {
+		return e.vendorError("list machines", err)
+	}
+	known := map[providers.ID]bool{}
+	for _, m := range e.world.Machines {
+		known[m.ID] = true
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(e.Width)
+	for _, m := range ms {
+		uid := m.Tags[plan.UIDTag]
+		if known[m.ID] || !e.Cluster.Autoscaled(m.Pool) || uid != "" && uid != e.want.UID {
+			continue
+		}
+		g.Go(func() error {
+			return e.vendor(ctx, plan.Change{Address: plan.MachineAddress(e.Cluster.Name, m.Name, m.Pool), Kind: plan.Machine, Name: m.Name}, "delete it",
+				func(ctx context.Context) error { return e.Provider.Machines().Delete(ctx, m.ID) })
+		})
+	}
+	return g.Wait()
 }
 
 // rest adds to the errors of a destroy what it left.

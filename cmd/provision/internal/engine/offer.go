@@ -29,13 +29,16 @@ func (e *Engine) checkOffer(ctx context.Context) ([]providers.MachineType, error
 		pools = append(pools, &e.Cluster.Pools[i])
 	}
 	for _, p := range pools {
-		if !slices.Contains(known, p.Machine) {
-			ds = append(ds, config.UnknownMachineType(e.Cluster, p, known))
+		for _, t := range p.Types() {
+			if !slices.Contains(known, t) {
+				ds = append(ds, config.UnknownMachineType(e.Cluster, p, t, known))
+			}
 		}
 		ds = append(ds, config.UnknownZones(e.Cluster, p, caps.Zones)...)
 		if p.Spot && !caps.Spot {
 			ds = append(ds, config.NoSpot(e.Cluster, p))
 		}
+		ds = append(ds, e.checkAutoscaled(p)...)
 	}
 	if e.Cluster.Endpoint.Balancer && !caps.LoadBalancers {
 		ds = append(ds, config.NoBalancers(e.Cluster))
@@ -44,6 +47,30 @@ func (e *Engine) checkOffer(ctx context.Context) ([]providers.MachineType, error
 		ds = append(ds, config.NamesTooLong(e.Cluster, caps.MaxNameLen)...)
 	}
 	return types, ds.Err()
+}
+
+// checkAutoscaled refuses a pool whose number of machines the cluster should decide on where it cannot make any.
+func (e *Engine) checkAutoscaled(p *config.Pool) diag.Diagnostics {
+	switch {
+	case !p.Autoscaled():
+		return nil
+	case !e.Cluster.CloudAgent:
+		return diag.Diagnostics{config.NoAutoscaler(e.Cluster, p, "the cluster has no cloud agent, which would make its machines: the file says cloud_agent = false")}
+	case e.Inside != nil && e.Inside.Blind:
+		return diag.Diagnostics{config.NoAutoscaler(e.Cluster, p, fmt.Sprintf("provider %q cannot be asked for machines from within a cluster", e.Cluster.Provider.Name))}
+	}
+	return nil
+}
+
+// warnAutoscaled tells of pools whose machines nobody makes yet.
+func (e *Engine) warnAutoscaled() {
+	for i := range e.Cluster.Pools {
+		if p := &e.Cluster.Pools[i]; p.Autoscaled() && e.Inside == nil && e.want.Nodes {
+			d := config.NoAutoscaler(e.Cluster, p, fmt.Sprintf("there is no cloud agent for provider %q, which would make its machines", e.Cluster.Provider.Name))
+			d.Severity = diag.Warning
+			e.warnings = append(e.warnings, d)
+		}
+	}
 }
 
 // notOffered are the machines that are needed in a zone where their type is not offered. Those that are there already stay.

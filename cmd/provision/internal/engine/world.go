@@ -25,6 +25,7 @@ func (e *Engine) Plan(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	e.strangers()
+	e.warnAutoscaled()
 	if err := e.gone(2, "To apply would make a new, empty cluster in its place."); err != nil {
 		return nil, err
 	}

@@ -205,6 +205,7 @@ func (d *differ) nodeFields(m Member, have templates.Node) []Field {
 	diff("vip_interface", have.VIPInterface, want.VIPInterface)
 	diff("bgp", routersText(have.BGP), routersText(want.BGP))
 	diff("cloud_agent", cloudText(have.Cloud), cloudText(want.Cloud))
+	diff("welcome", have.Welcome, want.Welcome)
 	var waits []string
 	for _, cp := range d.controlPlane() {
 		if o, ok := d.machines[cp.Name]; d.moves(cp.Name) || !ok || !want.join(cp.Name, o) {
@@ -230,7 +231,7 @@ const waitsFor = "with the address of "
 // live says whether a running node takes the field without a restart of anything.
 func live(m Member, have templates.Node, controlPlane int, f Field) bool {
 	switch f.Name {
-	case "api_names", "vip", "vip_interface", "bgp":
+	case "api_names", "vip", "vip_interface", "bgp", "welcome":
 		return true
 	case "endpoints", "etcd":
 		alone := len(have.Etcd) == 1

@@ -143,7 +143,7 @@ func sameMachine(a, b providers.MachineSpec) bool {
 // gone finds machines that the file no longer asks for.
 func (d *differ) gone(wanted map[string]bool) {
 	for _, m := range d.w.Machines {
-		if wanted[m.Name] {
+		if wanted[m.Name] || d.c.Autoscaled(m.Pool) { // those are the cluster's to keep or to give back
 			continue
 		}
 		cause := d.at("pool."+m.Pool+".count", "pool."+m.Pool, "cluster")

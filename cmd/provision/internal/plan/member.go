@@ -96,6 +96,23 @@ func (m Member) MachineSpec(c *config.Cluster, uid string, network providers.ID)
 	return s
 }
 
+// CloudPools are the pools whose number of machines the cluster itself decides on, as its cloud agent is told of them.
+func CloudPools(c *config.Cluster) []templates.CloudPool {
+	var ps []templates.CloudPool
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		if !p.Autoscaled() {
+			continue
+		}
+		m := Member{Role: templates.Worker, Pool: p}
+		ps = append(ps, templates.CloudPool{
+			Name: p.Name, Min: p.Min, Max: p.Max, Types: p.Types(), Image: p.Image, Zones: p.Zones, DiskGiB: p.DiskGiB, Spot: p.Spot,
+			Labels: m.Labels(), Taints: m.taints(), DrainSeconds: int(p.Drain.Seconds()),
+		})
+	}
+	return ps
+}
+
 // UIDTag is the tag that holds the cluster's UID, so that two clusters of one name are told apart.
 const UIDTag = "provision.sh/uid"
 
@@ -164,6 +181,7 @@ func (m Member) nodeConfig(c *config.Cluster, id Identity, self providers.Machin
 	if m.Role != templates.ControlPlane {
 		return n
 	}
+	n.Welcome = c.Autoscales()
 	n.APINames = append(n.APINames, c.Endpoint.Names...)
 	n.APINames = append(n.APINames, id.Balancer...)
 	if c.Endpoint.Address.IsValid() {
