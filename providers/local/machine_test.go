@@ -232,8 +232,12 @@ func tryServices(t *testing.T, w *world, m providers.Machine) {
 		left, _ := w.try(m, "pgrep -x sleep")
 		return left == ""
 	})
+	listens := w.run(m, "pgrep -o -x sshd")
 	w.run(m, "pkill -o -x sshd")
-	w.within(2*time.Second, "sshd is started again", func() bool { return dialTCP(m.SSH.String()) == nil })
+	w.within(5*time.Second, "sshd is started again", func() bool { // the one that was killed may still answer for a moment
+		again, err := w.try(m, "pgrep -o -x sshd")
+		return err == nil && again != listens
+	})
 }
 
 func tryLogs(t *testing.T, w *world, m providers.Machine) {
