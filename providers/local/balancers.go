@@ -109,12 +109,7 @@ func (b balancers) Delete(ctx context.Context, id providers.ID) (err error) {
 	if err := b.erase(ctx, r); err != nil {
 		return err
 	}
-	all, err := b.p.all(ctx)
-	if err != nil {
-		return err
-	}
-	defer all.release()
-	return errors.Join(b.p.sweep(ctx, all), b.p.step(ctx))
+	return b.p.sweepAll(ctx)
 }
 
 // Update lets the balancer's process do what the spec says. Connections go on, but for one that is moved to another address

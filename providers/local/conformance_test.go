@@ -28,6 +28,7 @@ func TestProvider(t *testing.T) {
 			Machine: func(m *providers.MachineSpec) {
 				m.AuthorizedKeys = []string{publicLine(w.key.PublicKey())}
 			},
+			Volume: func(v *providers.VolumeSpec) { v.SizeGiB = 2 },
 			Usable: func(_ context.Context, m providers.Machine) error {
 				out, err := w.try(m, "hostname")
 				if err == nil && out != m.Name {

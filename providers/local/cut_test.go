@@ -62,12 +62,12 @@ func rehearsedBalancer(n providers.ID) providers.LoadBalancerSpec {
 func TestKilledAnywhere(t *testing.T) {
 	w := newWorld(t)
 	began := time.Now()
-	if !w.killed(time.Minute) {
+	if !w.killed(rehearseEnv, time.Minute) {
 		t.Fatal("the rehearsal does not end")
 	}
 	pace := time.Since(began) / 16
 	for after := pace; ; after += pace {
-		if w.killed(after) {
+		if w.killed(rehearseEnv, after) {
 			t.Logf("killed at each %s up to %s", pace, after)
 			return
 		}
@@ -94,14 +94,14 @@ func TestKilledAnywhere(t *testing.T) {
 }
 
 // killed starts the rehearsal and kills it after a while; true if it was at its end before.
-func (w *world) killed(after time.Duration) (ended bool) {
+func (w *world) killed(rehearsal string, after time.Duration) (ended bool) {
 	w.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	c := exec.Command(self)
-	c.Env = append(os.Environ(), rehearseEnv+"="+w.folder)
+	c.Env = append(os.Environ(), rehearsal+"="+w.folder)
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
 		w.t.Fatal(err)

@@ -5,6 +5,7 @@ package local
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,15 +50,11 @@ func (p *Provider) LogFile(id providers.ID, name string) string {
 	return filepath.Join(p.dir(providers.MachineNoun, key), "disk", "log", filepath.Clean("/"+name))
 }
 
-// Owners returns whose objects there are, in no order.
+// Owners returns whose objects there are, sorted.
 func (p *Provider) Owners() (all []providers.Owner, err error) {
-	seen := map[providers.Owner]bool{}
-	ns, err := records[providers.NetworkSpec](p, providers.NetworkNoun, "")
-	for _, r := range ns {
-		if o := r.Spec.Owner; !seen[o] { // machines and balancers stand in a network
-			seen[o] = true
-			all = append(all, o)
-		}
+	dirs, err := filepath.Glob(filepath.Join(globQuote(p.folder), "*", "*s", "*", "record.json"))
+	for _, d := range dirs {
+		all = append(all, providers.Owner(filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(d))))))
 	}
-	return all, err
+	return slices.Compact(all), err
 }

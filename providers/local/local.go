@@ -13,10 +13,16 @@
 //	OWNER/networks/NAME/record.json and netns, where the network's own namespace is mounted
 //	OWNER/machines/NAME/record.json and state.json (the supervisor's word), upper and work (the root), disk/ (its folders)
 //	OWNER/balancers/NAME/record.json and state.json (the balancer's word)
+//	OWNER/volumes/NAME/record.json and data (what the volume holds)
+//	OWNER/snapshots/NAME/record.json and data
 //
 // A balancer is a process with a network namespace of its own, plugged into its network as a machine is: it has an address
 // there, and forwards what comes to it (package forwarder). It needs no CLI either. If it dies it is Partial, and Create
 // starts it again. Machines and the host reach it; the outside does by the host's routes, unless it is Internal.
+//
+// A volume is a sparse file. While it is attached a loop device shows it, of a number from 1024 on, and the machine has the
+// device as /dev/disk/by-id/provision-X; other machines do not have it. Who boots the machine, Create or the supervisor, makes
+// the loop device again where the host's end has taken it. A snapshot is a copy of the file.
 //
 // It works on Linux as root. What is not isolated: the kernel, its clock and its modules. /proc/meminfo shows the memory of
 // the machine's type as it was at boot, /proc/cpuinfo the host's processors; a disk size is not enforced. Settings of the
@@ -45,7 +51,7 @@ type Options struct {
 	Address func(providers.MachineSpec) netip.Addr
 }
 
-// A Provider makes machines, networks and balancers on this host. It is safe for concurrent use, also by several processes.
+// A Provider makes machines, networks, balancers and volumes on this host. It is safe for concurrent use, also by several processes.
 type Provider struct {
 	folder string
 	wanted func(providers.MachineSpec) netip.Addr
@@ -67,9 +73,12 @@ func New(o Options) *Provider {
 // Name returns "local".
 func (*Provider) Name() string { return "local" }
 
-// Caps says that there are machines, networks and balancers, of the host's architecture, in one place.
+// Caps says that there is each kind of object, of the host's architecture, in one place.
 func (*Provider) Caps() providers.Caps {
-	return providers.Caps{LoadBalancers: true, UDP: true, Arch: []string{arch}, Local: true, Renumber: true, Announced: true}
+	return providers.Caps{
+		LoadBalancers: true, UDP: true, Volumes: true, Snapshots: true, Arch: []string{arch},
+		Local: true, Renumber: true, Announced: true,
+	}
 }
 
 // step is a place between two changes: where a call ends whose context has ended.

@@ -136,12 +136,7 @@ func (m machines) Delete(ctx context.Context, id providers.ID) (err error) {
 	if err := m.erase(ctx, r); err != nil {
 		return err
 	}
-	all, err := m.p.all(ctx)
-	if err != nil {
-		return err
-	}
-	defer all.release()
-	return errors.Join(m.p.sweep(ctx, all), m.p.step(ctx))
+	return m.p.sweepAll(ctx)
 }
 
 // Update sets the tags and the pool, and moves the machine into its network's range if that is another by now.
@@ -327,6 +322,7 @@ func (m machines) erase(ctx context.Context, r *machineRecord) error {
 		func() error { r.Deleting = true; return r.save(dir) },
 		func() error { return balancers(m).dropTarget(ctx, r.Spec.Owner, r.ID) },
 		func() error { alive, err = m.seize(ctx, dir); return err },
+		func() error { return volumes(m).leave(ctx, r) },
 		func() error { return g.remove() },
 		func() error { g.removeAbove(); return eraseDir(dir) },
 	)

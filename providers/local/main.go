@@ -16,6 +16,7 @@ const (
 	initName            = "machine-init"
 	balancerStarterName = "provision-start-balancer"
 	balancerName        = "provision-balancer"
+	freezerName         = "provision-freezer"
 )
 
 // Machine runs what a machine is made of, if the arguments (the program's own name first) say that this process is a part
@@ -32,6 +33,8 @@ func Machine(args []string) (ran bool, code int) {
 		return true, startMain(balancerName, unix.CLONE_NEWNET, args[1:])
 	case balancerName:
 		return true, balancerMain(args[1:])
+	case freezerName:
+		return true, freezerMain()
 	case supervisorName:
 		return true, superviseMain(args[1:])
 	case initName:

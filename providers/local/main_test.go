@@ -17,5 +17,8 @@ func TestMain(m *testing.M) {
 	if folder := os.Getenv(rehearseEnv); folder != "" {
 		syscall.Exit(rehearse(folder))
 	}
+	if folder := os.Getenv(rehearseVolumesEnv); folder != "" {
+		syscall.Exit(rehearseVolumes(folder))
+	}
 	os.Exit(m.Run())
 }

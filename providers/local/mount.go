@@ -18,6 +18,9 @@ import (
 // programPath is where a machine sees the program that its process 1 is.
 const programPath = "/usr/local/sbin/machine-init"
 
+// machineLoops is how many loop devices a machine has nodes for. They are the host's, as the kernel has one set of them.
+const machineLoops = 256
+
 const procFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 // enterRoot makes the machine's root of its layers and folders and goes there. It is called in new namespaces and leaves
@@ -126,7 +129,7 @@ func mountKernel(b *bootConfig, top string) error {
 	if err := showMemory(top, b.MemoryMiB); err != nil {
 		return err
 	}
-	if err := fillDev(top); err != nil {
+	if err := fillDev(top, b.Devices); err != nil {
 		return err
 	}
 	return mountGroups(b.Groups, top)
@@ -218,13 +221,10 @@ func capMemory(meminfo string, memoryMiB int) string {
 	return b.String()
 }
 
-// fillDev makes the devices that programs of a node look for, as far as the host has them.
-func fillDev(top string) error {
+// fillDev makes the devices that programs of a node look for, as far as the host has them, and those of the machine's volumes;
+// those of other machines' volumes it does not.
+func fillDev(top string, volumes []device) error {
 	names := []string{"null", "zero", "full", "random", "urandom", "tty", "kmsg", "fuse", "loop-control", "net/tun"}
-	loops, _ := filepath.Glob("/dev/loop[0-9]*")
-	for _, l := range loops {
-		names = append(names, filepath.Base(l))
-	}
 	for _, n := range names {
 		var s unix.Stat_t
 		if err := unix.Stat(filepath.Join("/dev", n), &s); err != nil || s.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -241,6 +241,12 @@ func fillDev(top string) error {
 			return err
 		}
 	}
+	if err := fillLoops(filepath.Join(top, "dev")); err != nil {
+		return err
+	}
+	if err := fillVolumes(filepath.Join(top, deviceFolder), volumes); err != nil {
+		return err
+	}
 	links := map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
 		"ptmx": "pts/ptmx", "core": "/proc/kcore",
@@ -256,6 +262,45 @@ func fillDev(top string) error {
 		mountAt(top, "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"),
 		mountAt(top, "/dev/mqueue", "mqueue", flags, ""),
 	)
+}
+
+// fillLoops makes the nodes of loop devices for everybody: also of those that the kernel has not made yet, as it makes their nodes in
+// the host's /dev only.
+func fillLoops(dir string) error {
+	var first unix.Stat_t
+	if err := unix.Stat("/dev/loop0", &first); err != nil {
+		return nil // this kernel has none, or not yet: nobody needed one
+	}
+	step := uint32(1) // more if loop devices have partitions
+	var second unix.Stat_t
+	if err := unix.Stat("/dev/loop1", &second); err == nil {
+		step = unix.Minor(second.Rdev)
+	}
+	for n := range uint32(machineLoops) {
+		at := filepath.Join(dir, fmt.Sprintf("loop%d", n))
+		if err := unix.Mknod(at, first.Mode, int(unix.Mkdev(unix.Major(first.Rdev), n*step))); err != nil {
+			return fmt.Errorf("make %s: %w", at, err)
+		}
+	}
+	return nil
+}
+
+// fillVolumes makes the devices of the machine's volumes.
+func fillVolumes(dir string, volumes []device) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, d := range volumes {
+		if err := d.makeIn(int(f.Fd())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mountGroups mounts the control groups as the host has them, seen from inside the machine's namespace of them.

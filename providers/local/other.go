@@ -70,6 +70,9 @@ func (machines) Update(context.Context, providers.ID, providers.MachineSpec) (pr
 // Types returns Unsupported.
 func (machines) Types(context.Context) ([]providers.MachineType, error) { return nil, unsupported() }
 
+// Volumes returns a value whose methods return Unsupported.
+func (*Provider) Volumes() providers.Volumes { return providers.NoVolumes{} }
+
 type balancers struct{ p *Provider }
 
 // Create returns Unsupported.

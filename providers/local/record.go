@@ -37,6 +37,10 @@ type record[Spec any] struct {
 	Layers   []string     `json:"layers,omitempty"`    // machine: folders of the host that its root shows, "/" first
 	Revision int          `json:"revision,omitempty"`  // balancer: how often the spec was changed
 
+	Machine     providers.ID `json:"machine,omitempty"`      // volume: where it is attached
+	SizeGiB     int          `json:"size_gib,omitempty"`     // snapshot: its volume's at that moment
+	CreatedUnix int64        `json:"created_unix,omitempty"` // snapshot: that moment
+
 	Former []netip.Prefix `json:"former,omitempty"` // network: ranges that it had before, in which something still has an address
 }
 
@@ -44,6 +48,8 @@ type (
 	networkRecord  = record[providers.NetworkSpec]
 	machineRecord  = record[providers.MachineSpec]
 	balancerRecord = record[providers.LoadBalancerSpec]
+	volumeRecord   = record[providers.VolumeSpec]
+	snapshotRecord = record[providers.SnapshotSpec]
 )
 
 // dir is the folder of one object.

@@ -3,6 +3,7 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type bootConfig struct {
 	Name    string      `json:"name"`
 	Address string      `json:"address"` // with the length of the network's prefix
 	Gateway string      `json:"gateway"`
+	Devices []device    `json:"devices,omitempty"` // the machine's volumes
 
 	MemoryMiB int `json:"memory_mib"`
 }
@@ -270,10 +272,21 @@ func (s *supervisor) setUp(rec *machineRecord, config, status *os.File) (err err
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), bootLimit/2)
+	defer cancel()
+	l, err := s.p.lockDevices(ctx, s.key) // until all know that the machine runs: what is attached from then on, others show it
+	if err != nil {
+		return err
+	}
+	defer l.release()
+	devices, err := volumes{s.p}.devices(rec)
+	if err != nil {
+		return err
+	}
 	err = json.NewEncoder(config).Encode(bootConfig{
 		Folder: s.p.folder, Dir: s.dir, Layers: rec.Layers, Program: s.p.program(rec.Program), Sshd: server,
 		Groups: s.group.trees, Name: rec.Spec.Name,
-		Address: fmt.Sprintf("%s/%d", rec.Address, rec.CIDR.Bits()), Gateway: gateway(rec.CIDR).String(), MemoryMiB: s.size.MemoryMiB,
+		Address: fmt.Sprintf("%s/%d", rec.Address, rec.CIDR.Bits()), Gateway: gateway(rec.CIDR).String(), MemoryMiB: s.size.MemoryMiB, Devices: devices,
 	})
 	if err != nil {
 		return err

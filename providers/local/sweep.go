@@ -14,7 +14,7 @@ import (
 )
 
 // sweep removes what nobody needs any more: folders of objects that there are not, empty ones, programs that no machine
-// runs, and with the last object the settings of the host and the folder. The lock of the whole folder is held.
+// runs, loop devices without a file, and with the last object the settings of the host and the folder. The lock of the whole folder is held.
 func (p *Provider) sweep(ctx context.Context, all *lock) error {
 	objects, err := p.sweepFolders()
 	if err != nil {
@@ -32,6 +32,7 @@ func (p *Provider) sweep(ctx context.Context, all *lock) error {
 			return err
 		}
 	}
+	sweepLoops()
 	p.sweepLocks(all)
 	if objects > 0 {
 		return nil
@@ -49,7 +50,7 @@ func (p *Provider) sweep(ctx context.Context, all *lock) error {
 // sweepFolders removes folders without a record, which is written first and removed last, and empty ones above them. It
 // returns how many objects there are.
 func (p *Provider) sweepFolders() (objects int, err error) {
-	for _, n := range []providers.Noun{providers.NetworkNoun, providers.MachineNoun, providers.BalancerNoun} {
+	for _, n := range providers.Nouns() {
 		dirs, err := filepath.Glob(filepath.Join(globQuote(p.folder), "*", string(n)+"s", "*"))
 		if err != nil {
 			return 0, err
@@ -64,7 +65,7 @@ func (p *Provider) sweepFolders() (objects int, err error) {
 			}
 		}
 	}
-	for _, below := range []string{"networks", "machines", "balancers", "."} {
+	for _, below := range []string{"networks", "machines", "balancers", "volumes", "snapshots", "."} {
 		dirs, err := filepath.Glob(filepath.Join(globQuote(p.folder), "*", below))
 		if err != nil {
 			return 0, err

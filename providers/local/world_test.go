@@ -74,6 +74,7 @@ func (w *world) clean() {
 			w.t.Error(err)
 		}
 	}
+	data := w.cleanData()
 	ns, err := records[providers.NetworkSpec](w.Provider, providers.NetworkNoun, "")
 	if err != nil {
 		w.t.Error(err)
@@ -83,7 +84,7 @@ func (w *world) clean() {
 			w.t.Error(err)
 		}
 	}
-	if len(bs)+len(ms)+len(ns) == 0 && exists(w.folder) { // a lock's file of a call that was killed at its start: the next call removes it
+	if len(bs)+len(ms)+len(ns)+data == 0 && exists(w.folder) { // a lock's file of a call that was killed at its start: the next call removes it
 		w.network("demo")
 		w.clean()
 		return
@@ -91,6 +92,30 @@ func (w *world) clean() {
 	if left := w.traces(); len(left) > 0 {
 		w.t.Errorf("after everything was deleted there is %q", left)
 	}
+}
+
+// cleanData removes all volumes, which no machine has any more, and snapshots; it returns how many there were.
+func (w *world) cleanData() int {
+	ctx := context.Background()
+	vs, err := records[providers.VolumeSpec](w.Provider, providers.VolumeNoun, "")
+	if err != nil {
+		w.t.Error(err)
+	}
+	for _, v := range vs {
+		if err := w.Volumes().Delete(ctx, v.ID); err != nil {
+			w.t.Error(err)
+		}
+	}
+	ss, err := records[providers.SnapshotSpec](w.Provider, providers.SnapshotNoun, "")
+	if err != nil {
+		w.t.Error(err)
+	}
+	for _, s := range ss {
+		if err := w.Volumes().Snapshots().Delete(ctx, s.ID); err != nil {
+			w.t.Error(err)
+		}
+	}
+	return len(vs) + len(ss)
 }
 
 func (w *world) network(o providers.Owner) providers.Network {
@@ -194,7 +219,7 @@ func (w *world) state(m providers.Machine) state {
 }
 
 // traces lists everything on the host that is of this world's folder: processes, mounts,
-// links, tables of rules, control groups, raised settings, and the folder itself.
+// loop devices, links, tables of rules, control groups, raised settings, and the folder itself.
 func (w *world) traces() []string {
 	var all []string
 	if _, err := os.Lstat(w.folder); !errors.Is(err, os.ErrNotExist) {
@@ -217,7 +242,20 @@ func (w *world) traces() []string {
 			}
 		}
 	}
+	all = append(all, w.loops()...)
 	return append(all, w.links()...)
+}
+
+// loops are the loop devices that show a file of the world's folder.
+func (w *world) loops() []string {
+	var all []string
+	for _, l := range volumeLoops() {
+		b, _ := os.ReadFile(fmt.Sprintf("/sys/block/loop%d/loop/backing_file", l))
+		if strings.HasPrefix(string(b), w.folder) {
+			all = append(all, fmt.Sprintf("%s of %s", l.path(), strings.TrimSpace(string(b))))
+		}
+	}
+	return all
 }
 
 func exists(path string) bool {
