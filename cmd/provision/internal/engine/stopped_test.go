@@ -49,3 +49,37 @@ func TestMachineEndsWhileItBoots(t *testing.T) {
 		})
 	}
 }
+
+// TestMachineEndsWhileItIsAsked: a machine that was listed as running, does not answer and has stopped by then is planned as stopped.
+func TestMachineEndsWhileItIsAsked(t *testing.T) {
+	f := fake.New(fake.Options{})
+	n, err := f.Networks().Create(t.Context(), providers.NetworkSpec{Owner: "demo", Name: plan.NetworkName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := New(Options{Provider: f, Cluster: &config.Cluster{Name: "demo"}})
+	e.secrets, e.want.Nodes = &secrets{}, true
+	for _, name := range []string{"demo-workers-0", "demo-workers-1"} {
+		m, err := f.Machines().Create(t.Context(), providers.MachineSpec{Owner: "demo", Name: name, Type: "small", Network: n.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.setMachine(m)
+		e.world.Machines = append(e.world.Machines, m)
+	}
+	if err := f.Stop(t.Context(), e.world.Machines[1].ID); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []providers.MachineState{providers.Running, providers.Stopped} {
+		m := e.lookAgain(t.Context(), e.world.Machines[i])
+		if m.State != want || m.Partial != (want == providers.Stopped) {
+			t.Errorf("%s: got %s, partial %v; want %s", m.Name, m.State, m.Partial, want)
+		}
+	}
+	if err := f.Vanish(t.Context(), e.world.Machines[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if m := e.lookAgain(t.Context(), e.world.Machines[0]); m.Name != "demo-workers-0" {
+		t.Errorf("a machine that is gone: got %+v, want what it was like", m)
+	}
+}

@@ -77,15 +77,18 @@ func (e *Engine) ask(ctx context.Context) error {
 	all := ctx
 	g, ctx := errgroup.WithContext(all)
 	g.SetLimit(e.Width)
-	for _, m := range e.world.Machines {
+	for i, m := range e.world.Machines {
 		if m.Partial {
 			continue
 		}
 		g.Go(func() error {
 			h := e.askHost(ctx, m)
+			if h.Problem != "" && m.State == providers.Running {
+				m = e.lookAgain(ctx, m)
+			}
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			e.world.Hosts[m.Name] = h
+			e.world.Hosts[m.Name], e.world.Machines[i], e.byName[m.Name] = h, m, m
 			return nil
 		})
 	}
@@ -95,6 +98,18 @@ func (e *Engine) ask(ctx context.Context) error {
 	}
 	e.askEtcd(all)
 	return all.Err()
+}
+
+// lookAgain is the machine as the vendor has it now: one that does not answer may have stopped while it was asked, and a plan that took it for
+// running would wait for it instead of starting it.
+func (e *Engine) lookAgain(ctx context.Context, m providers.Machine) providers.Machine {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	now, err := e.Provider.Machines().Get(ctx, m.ID)
+	if err != nil || now.Name != m.Name || now.Owner != m.Owner { // what it was like a moment ago is the better guess
+		return m
+	}
+	return now
 }
 
 // askHost asks one machine what runs on it. A machine that does not answer is a finding and no error.
