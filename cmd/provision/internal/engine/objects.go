@@ -124,7 +124,7 @@ func (e *Engine) createMachine(ctx context.Context, c plan.Change) error {
 		return fmt.Errorf("%s is not in the file", c.Address)
 	}
 	c.Action = plan.Create // also as the second half of a replacement: the first is behind us
-	spec := m.MachineSpec(e.Cluster, e.want.UID, e.networkID())
+	spec := m.MachineSpec(e.Cluster, e.want.Identity, e.networkID())
 	asked := spec
 	asked.AuthorizedKeys = []string{e.secrets.public}
 	var o providers.Machine
@@ -166,7 +166,7 @@ func (e *Engine) updateMachine(ctx context.Context, c plan.Change) error {
 			return err
 		}
 	}
-	spec := m.MachineSpec(e.Cluster, e.want.UID, have.Network)
+	spec := m.MachineSpec(e.Cluster, e.want.Identity, have.Network)
 	asked := spec
 	asked.Tags = merged(have.Tags, spec.Tags)
 	var o providers.Machine

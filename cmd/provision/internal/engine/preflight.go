@@ -61,7 +61,7 @@ type inquiry struct {
 }
 
 func (e *Engine) inquire(p *plan.Plan) *inquiry {
-	need := func(anew bool) providers.Need { return p.Need(e.Cluster, e.want.UID, e.world, anew) }
+	need := func(anew bool) providers.Need { return p.Need(e.Cluster, e.want.Identity, e.world, anew) }
 	return &inquiry{need: need(true), besides: need(false), done: make(chan struct{})}
 }
 

@@ -24,10 +24,10 @@ func (d *differ) member(m Member) {
 		ch.Reason = "not there"
 	case d.want.Replace[ch.Address]: // stopped or half made or half deleted, too
 		ch.Action, ch.Reason = Replace, "was asked for"
-	case have.Partial && len(FixedFields(m.MachineSpec(d.c, d.want.UID, have.Network), have)) > 0:
+	case have.Partial && len(FixedFields(m.MachineSpec(d.c, d.want.Identity, have.Network), have)) > 0:
 		// Create would complete it as it was asked to be at first.
 		ch.Action, ch.Reason = Replace, "was not finished, and is to be another"
-		ch.Fields = FixedFields(m.MachineSpec(d.c, d.want.UID, have.Network), have)
+		ch.Fields = FixedFields(m.MachineSpec(d.c, d.want.Identity, have.Network), have)
 		ch.Cause = d.cause(m, ch.Fields[0].Name)
 	case have.State == providers.Stopped && have.Problem != "":
 		ch.Reason, ch.Drift = "stopped, and cannot be started as it is: "+have.Problem, known.ID != ""
@@ -45,7 +45,7 @@ func (d *differ) member(m Member) {
 
 // machine compares a machine that is whole.
 func (d *differ) machine(m Member, have providers.Machine, known Known) {
-	want := m.MachineSpec(d.c, d.want.UID, have.Network)
+	want := m.MachineSpec(d.c, d.want.Identity, have.Network)
 	ch := Change{Address: m.Address(Machine), Kind: Machine, Name: m.Name, Action: Replace, Reason: "differs"}
 	ch.Fields = FixedFields(want, have)
 	if len(ch.Fields) == 0 {

@@ -85,10 +85,11 @@ func ControlPlaneNames(c *config.Cluster) []string {
 }
 
 // MachineSpec is what to ask the vendor for. Keys and user are the caller's to add.
-func (m Member) MachineSpec(c *config.Cluster, uid string, network providers.ID) providers.MachineSpec {
+func (m Member) MachineSpec(c *config.Cluster, id Identity, network providers.ID) providers.MachineSpec {
 	s := providers.MachineSpec{
 		Owner: providers.Owner(c.Name), Name: m.Name, Pool: m.PoolName(), Network: network,
-		Type: m.Pool.Machine, Image: m.Pool.Image, DiskGiB: m.Pool.DiskGiB, Spot: m.Pool.Spot, Tags: tags(uid),
+		Type: m.Pool.Machine, Image: m.Pool.Image, DiskGiB: m.Pool.DiskGiB, Spot: m.Pool.Spot, Tags: tags(id.UID),
+		CloudAgent: m.Role == templates.ControlPlane && id.Cloud != nil && id.Cloud.External, // one that asks the vendor
 	}
 	if n := len(m.Pool.Zones); n > 0 {
 		s.Zone = m.Pool.Zones[m.Index%n]

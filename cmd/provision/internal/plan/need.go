@@ -30,20 +30,20 @@ func (f *Preflight) Who() string {
 
 // Need is what the vendor has to make for the plan: what it creates, and with anew also the machines that it replaces. What the
 // vendor has already, and has only to complete or to start, is not in it.
-func (p *Plan) Need(c *config.Cluster, uid string, w World, anew bool) providers.Need {
+func (p *Plan) Need(c *config.Cluster, id Identity, w World, anew bool) providers.Need {
 	n := providers.Need{Owner: providers.Owner(c.Name)}
 	members, network := byName(c), networkID(w)
 	there := stockOf(c, w)
 	for _, ch := range p.Changes {
 		switch create := ch.Action == Create; {
 		case ch.Kind == Network && create && !there.networks[ch.Name]:
-			n.Networks = append(n.Networks, NetworkSpec(c, uid))
+			n.Networks = append(n.Networks, NetworkSpec(c, id.UID))
 		case ch.Kind == Machine && (create && !there.has(ch.Name) || anew && ch.Action == Replace):
 			if m, ok := members[ch.Name]; ok {
-				n.Machines = append(n.Machines, m.MachineSpec(c, uid, network))
+				n.Machines = append(n.Machines, m.MachineSpec(c, id, network))
 			}
 		case ch.Kind == Balancer && create && !there.balancers[ch.Name]:
-			n.LoadBalancers = append(n.LoadBalancers, BalancerSpec(c, uid, network, nil))
+			n.LoadBalancers = append(n.LoadBalancers, BalancerSpec(c, id.UID, network, nil))
 		}
 	}
 	return n
