@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -32,18 +33,21 @@ import (
 
 // Options are what a Provider needs to know. The zero value of everything but the region is its default.
 type Options struct {
-	Region          string        // empty: the SDK's own chain (AWS_REGION, the profile)
-	Profile         string        // of the SDK's configuration files; empty: its own chain
-	Endpoint        string        // URL in place of AWS's own, for all services
-	Network         string        // ID of a VPC to use: it is never changed or deleted; empty: one is made
-	NAT             string        // NATNone, NATOne or NATZone; empty is NATNone
-	Addresses       string        // Public or Private: whether machines have addresses on the internet; empty is Public
-	Zones           []string      // where networks are, unless their spec says it; empty: the region's first three
-	Image           string        // of machines whose spec names none; empty is DefaultImage
-	InstanceProfile string        // name of the IAM instance profile of machines; empty: none
-	Pace            time.Duration // first pause between two looks at something that takes time; 1 s
-	Patience        time.Duration // how long something may take at AWS; 10 min
-	Lag             time.Duration // how long AWS may not see what was made; 10 s
+	Region          string   // empty: the SDK's own chain (AWS_REGION, the profile)
+	Profile         string   // of the SDK's configuration files; empty: its own chain
+	Endpoint        string   // URL in place of AWS's own, for all services
+	Network         string   // ID of a VPC to use: it is never changed or deleted; empty: one is made
+	NAT             string   // NATNone, NATOne or NATZone; empty is NATNone
+	Addresses       string   // Public or Private: whether machines have addresses on the internet; empty is Public
+	Zones           []string // where networks are, unless their spec says it; empty: the region's first three
+	Image           string   // of machines whose spec names none; empty is DefaultImage
+	InstanceProfile string   // name of the IAM instance profile of machines; empty: none
+	// CloudAgentProfile is the name of the instance profile of the machines that a cloud agent runs on; it is never changed. Empty:
+	// InstanceProfile, or else one is made.
+	CloudAgentProfile string
+	Pace              time.Duration // first pause between two looks at something that takes time; 1 s
+	Patience          time.Duration // how long something may take at AWS; 10 min
+	Lag               time.Duration // how long AWS may not see what was made; 10 s
 }
 
 // What Options.NAT can be.
@@ -66,6 +70,7 @@ type Provider struct {
 	elb  *elb.Client
 	sts  *sts.Client
 	quo  *servicequotas.Client
+	iam  *iam.Client
 	keys keys
 	made memory
 
@@ -102,7 +107,7 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 	}
 	cfg.HTTPClient = plain{cfg.HTTPClient}
 	return &Provider{o: o, ec2: ec2.NewFromConfig(cfg), elb: elb.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), quo: servicequotas.NewFromConfig(cfg),
-		sizes: map[string]size{}, nets: map[string]*cached{}}, nil
+		iam: iam.NewFromConfig(cfg), sizes: map[string]size{}, nets: map[string]*cached{}}, nil
 }
 
 // plain keeps net/http from having a request's body write itself. The SDK closes the body as soon as an answer begins; its writer
@@ -160,10 +165,10 @@ func patient() aws.Retryer {
 	})
 }
 
-// Open returns the provider that the attributes of a block describe: region, profile, endpoint, network, nat, addresses, image
-// and instance_profile, which are strings, and zones, a list of them. The error wraps providers.Invalid.
+// Open returns the provider that the attributes of a block describe: region, profile, endpoint, network, nat, addresses, image,
+// instance_profile and cloud_agent_profile, which are strings, and zones, a list of them. The error wraps providers.Invalid.
 func Open(attributes map[string]any) (*Provider, error) {
-	names := []string{"region", "profile", "endpoint", "network", "nat", "addresses", "image", "instance_profile"}
+	names := []string{"region", "profile", "endpoint", "network", "nat", "addresses", "image", "instance_profile", "cloud_agent_profile"}
 	if err := providers.KnownAttributes("aws", attributes, append(names, "zones")...); err != nil {
 		return nil, err
 	}
@@ -176,7 +181,7 @@ func Open(attributes map[string]any) (*Provider, error) {
 		text[n] = s
 	}
 	o := Options{Region: text["region"], Profile: text["profile"], Endpoint: text["endpoint"], Network: text["network"], NAT: text["nat"],
-		Addresses: text["addresses"], Image: text["image"], InstanceProfile: text["instance_profile"]}
+		Addresses: text["addresses"], Image: text["image"], InstanceProfile: text["instance_profile"], CloudAgentProfile: text["cloud_agent_profile"]}
 	if v, ok := attributes["zones"]; ok {
 		list, ok := v.([]any)
 		for _, z := range list {

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -92,6 +93,7 @@ func (p *Provider) use(key aws.Credentials) {
 	p.ec2 = ec2.New(p.ec2.Options(), func(o *ec2.Options) { o.Credentials = who })
 	p.elb = elb.New(p.elb.Options(), func(o *elb.Options) { o.Credentials = who })
 	p.sts = sts.New(p.sts.Options(), func(o *sts.Options) { o.Credentials = who })
+	p.iam = iam.New(p.iam.Options(), func(o *iam.Options) { o.Credentials = who })
 	p.quo = servicequotas.New(p.quo.Options(), func(o *servicequotas.Options) { o.Credentials = who })
 }
 

@@ -26,6 +26,7 @@ const (
 	elbCodes    = "https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/CommonErrors.html and the Errors section of each action"
 	commonCodes = "https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
 	stsCodes    = "https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html"
+	iamCodes    = "https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, API_DeleteRole.html and API_AddRoleToInstanceProfile.html"
 	imdsCodes   = "https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html"
 )
 
@@ -77,6 +78,10 @@ func Codes() []Code {
 			Resource.AlreadyAssigned Gateway.NotAttached IncorrectState IncorrectInstanceState IncorrectModificationState
 			InvalidState OperationNotPermitted ConcurrentTagAccess CannotDelete DefaultSubnetAlreadyExistsInAvailabilityZone`},
 		{providers.Conflict, elbCodes, "ResourceInUse PriorityInUse TargetGroupAssociationLimit"},
+
+		{providers.Exists, iamCodes, "EntityAlreadyExists"},
+		{providers.Conflict, iamCodes, "DeleteConflict UnmodifiableEntity"},
+		{providers.Unavailable, iamCodes, "ConcurrentModification ServiceFailure EntityTemporarilyUnmodifiable"},
 
 		{providers.NotFound, ec2Codes, `InvalidVpcID.NotFound InvalidSubnetID.NotFound InvalidInternetGatewayID.NotFound InvalidRouteTableID.NotFound
 			InvalidRoute.NotFound InvalidGroup.NotFound InvalidSecurityGroupID.NotFound InvalidSecurityGroupRuleId.NotFound

@@ -25,10 +25,17 @@ func (m machines) run(ctx context.Context, spec providers.MachineSpec, generatio
 	if err != nil {
 		return i, err
 	}
+	profile, made, err := m.profile(ctx, spec, n)
+	if err != nil {
+		return i, err
+	}
+	if profile != "" {
+		in.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: &profile}
+	}
 	for tries := 0; tries < 20; tries++ {
 		in.ClientToken = tokenFor(providers.MachineNoun, spec.Key(), generation, "")
 		m.label(in, spec, generation)
-		out, err := m.p.ec2.RunInstances(ctx, in)
+		out, err := m.start(ctx, n, in, made)
 		switch {
 		case is(err, "IdempotentParameterMismatch", "IdempotentInstanceTerminated"):
 			// Another call made it, from another spec; or it was made long ago.
@@ -103,9 +110,6 @@ func (m machines) launch(ctx context.Context, spec providers.MachineSpec, n *net
 	}
 	if spec.Spot {
 		in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot}
-	}
-	if m.p.o.InstanceProfile != "" {
-		in.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: &m.p.o.InstanceProfile}
 	}
 	return in, nil
 }

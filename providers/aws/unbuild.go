@@ -97,9 +97,9 @@ func (w networks) Delete(ctx context.Context, id providers.ID) (err error) {
 	if err := w.unused(ctx, n); err != nil {
 		return err
 	}
-	steps := []func(context.Context, *network) error{w.dropGroups}
+	steps := []func(context.Context, *network) error{w.dropIdentity, w.dropGroups}
 	if n.own {
-		steps = []func(context.Context, *network) error{w.dropNATs, w.dropSubnets, w.dropTables, w.dropGateways, w.dropGroups, w.dropVPC}
+		steps = []func(context.Context, *network) error{w.dropIdentity, w.dropNATs, w.dropSubnets, w.dropTables, w.dropGateways, w.dropGroups, w.dropVPC}
 	}
 	for _, step := range steps {
 		if err := step(ctx, n); err != nil {

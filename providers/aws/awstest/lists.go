@@ -76,6 +76,8 @@ func (c *Cloud) note(r *Request, t *tree) {
 		}
 	}
 	switch r.Action {
+	case "AddRoleToInstanceProfile":
+		c.hidden[profileKey(r.Form.Get("InstanceProfileName"))] = c.options.Late
 	case "DeleteLoadBalancer":
 		delete(c.tokens, "CreateLoadBalancer "+nameIn(r.Form.Get("LoadBalancerArn")))
 	case "DeleteTargetGroup":
@@ -100,6 +102,11 @@ func nameIn(arn string) string {
 // premature does not find what was made just now.
 func (c *Cloud) premature(r *Request) (answer, bool) {
 	c.mu.Lock()
+	if name := r.Form.Get("IamInstanceProfile.Name"); c.hidden[profileKey(name)] > 0 {
+		c.hidden[profileKey(name)]--
+		c.mu.Unlock()
+		return c.refusal(r, http.StatusBadRequest, "InvalidParameterValue", "Value ("+name+") for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"), true
+	}
 	id := ""
 	for key, values := range r.Form {
 		if v := values[0]; !strings.HasPrefix(key, "Filter.") && !strings.Contains(key, "Tag") && c.hidden[v] > 0 {
@@ -118,6 +125,9 @@ func (c *Cloud) premature(r *Request) (answer, bool) {
 	}
 	return answer{}, false
 }
+
+// profileKey is where it is noted how long EC2 does not know an instance profile that IAM has.
+func profileKey(name string) string { return "instance profile " + name }
 
 // prefix is how IDs of that kind begin.
 func prefix(id string) string {
