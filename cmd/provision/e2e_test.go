@@ -208,6 +208,7 @@ func takeSnapshot(t *testing.T, name string) snapshot {
 		"cgroups":     "find /sys/fs/cgroup -path '*/provision' -o -path '*/provision/*' -type d",
 		"processes":   "ps -eo args | grep -E 'node-agent|kubelet|containerd|kube-|etcd|machine-|/provision/local' | grep -v -E 'grep|go test|ps -eo' || true",
 		"routes":      "ip route",
+		"loops":       "ls /dev | grep -E '^loop[0-9]{4}$' || true",
 		"local files": "find /var/lib/provision 2>/dev/null || true",
 	} {
 		out, err := exec.Command("sh", "-c", line).CombinedOutput()
@@ -254,7 +255,7 @@ func TestE2E(t *testing.T) {
 			do   func(*rig)
 		}{
 			{"trouble", (*rig).partTrouble}, {"clean", (*rig).partDestroy}, {"apply", (*rig).partApply}, {"use", (*rig).partUse}, {"autoscale", (*rig).partAutoscale}, {"labels", (*rig).partLabels}, {"lost", (*rig).partLost},
-			{"scale", (*rig).partScale}, {"kill", (*rig).partKill}, {"power", (*rig).partPower}, {"memory", (*rig).partMemory}, {"destroy", (*rig).partDestroy},
+			{"scale", (*rig).partScale}, {"kill", (*rig).partKill}, {"power", (*rig).partPower}, {"memory", (*rig).partMemory}, {"volumes", (*rig).partVolumes}, {"destroy", (*rig).partDestroy},
 		}
 		for _, p := range parts {
 			ok := t.Run(p.name, func(t *testing.T) {
