@@ -73,8 +73,13 @@ func TestSanityOfOne(t *testing.T) {
 func runSanity(t *testing.T, v vendor) {
 	p, typ := v.open(t)
 	zone := settle(t, p, typ)
-	address := serveBoth(t, disks(t, p), zone)
 	c := sanity.NewTestConfig()
+	var over providers.Provider = disks(t, p)
+	if v.name == "local" { // whose volumes are real, and no larger than this disk
+		over = hosted{p}
+		c.TestVolumeSize, c.TestVolumeExpandSize = 1<<30, 2<<30
+	}
+	address := serveBoth(t, over, zone)
 	c.Address, c.TargetPath, c.StagingPath = address, filepath.Join(t.TempDir(), "target"), filepath.Join(t.TempDir(), "staging")
 	c.IdempotentCount = 3
 	context := sanity.GinkgoTest(&c)

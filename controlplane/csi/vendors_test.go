@@ -22,7 +22,7 @@ type vendor struct {
 }
 
 func vendors() []vendor {
-	return []vendor{{"fake", openFake}, {"aws", openAWS}, {"gcp", openGCP}, {"azure", openAzure}}
+	return []vendor{{"fake", openFake}, {"aws", openAWS}, {"gcp", openGCP}, {"azure", openAzure}, {"local", openLocal}}
 }
 
 func openFake(*testing.T) (providers.Provider, string) { return fake.New(fake.Options{}), "small" }
