@@ -2,8 +2,6 @@
 package cloud
 
 import (
-	"fmt"
-
 	"github.com/provisionhq/provision/controlplane"
 	"github.com/provisionhq/provision/controlplane/apiserver"
 	"github.com/provisionhq/provision/controlplane/pki"
@@ -29,8 +27,6 @@ func Processes(s controlplane.Setting) ([]controlplane.Process, error) {
 		Args: []string{
 			"--config=" + templates.CloudPath, // it ends by itself when the file changes
 			"--kubeconfig=" + templates.CloudKubeconfig,
-			// One alone has nobody to agree with.
-			fmt.Sprintf("--leader-elect=%t", len(s.Node.Etcd) > 1),
 		},
 		Env:   []string{"GOGC=60"},
 		Files: []templates.File{{Path: templates.CloudKubeconfig, Mode: "0600", Content: conf}},

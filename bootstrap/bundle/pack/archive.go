@@ -58,9 +58,12 @@ func (p *packer) contents(m *bundle.Manifest, b *built, n *notices) ([][]byte, e
 	return all, nil
 }
 
-// archive writes the bundle as three zstd frames, which is one stream to a reader: the manifest, so that it is read
-// without the rest; the first file, which is the largest, changes least and is wanted alone; and all the others. A frame
-// is used again while what it holds is the same.
+// ownProgram is the first of the files that are made of this repository's own source.
+const ownProgram = "bin/cloud-agent"
+
+// archive writes the bundle as four zstd frames, which is one stream to a reader: the manifest, so that it is read
+// without the rest; the first file, which is the largest, changes least and is wanted alone; all the others; and what comes of this
+// repository's own source, which changes each day. A frame is used again while what it holds is the same.
 func (p *packer) archive(ctx context.Context, m *bundle.Manifest, contents [][]byte) error {
 	manifest, err := m.Seal()
 	if err != nil {
@@ -68,11 +71,15 @@ func (p *packer) archive(ctx context.Context, m *bundle.Manifest, contents [][]b
 	}
 	head := entry(nil, bundle.File{Path: bundle.ManifestName, Mode: 0o644}, manifest)
 	first := entry(nil, m.Files[0], contents[0])
-	rest := make([]byte, 0, m.Size()-int64(len(contents[0]))+1<<20)
+	var theirs, ours []byte
 	for i, f := range m.Files[1:] {
-		rest = entry(rest, f, contents[i+1])
+		if ours == nil && f.Path != ownProgram {
+			theirs = entry(theirs, f, contents[i+1])
+			continue
+		}
+		ours = entry(ours, f, contents[i+1])
 	}
-	rest = append(rest, make([]byte, 1024)...) // what ends a tar archive
+	ours = append(ours, make([]byte, 1024)...) // what ends a tar archive
 	if err := os.MkdirAll(filepath.Dir(p.out), 0o755); err != nil {
 		return err
 	}
@@ -86,7 +93,7 @@ func (p *packer) archive(ctx context.Context, m *bundle.Manifest, contents [][]b
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{"manifest", head}, {m.Files[0].Path, first}, {"all other files", rest}} {
+	}{{"manifest", head}, {m.Files[0].Path, first}, {"others' files", theirs}, {"our files", ours}} {
 		if err := c.frame(ctx, out, f.name, f.data); err != nil {
 			return err
 		}

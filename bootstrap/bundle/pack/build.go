@@ -111,10 +111,14 @@ func (p *packer) build(ctx context.Context) (*built, error) {
 	return b, nil
 }
 
-// findModule resolves the module that gives a program its version. Programs of this repository have none.
+// findModule resolves the module that gives a program its version. Programs of this repository have none: an image has the version
+// that its tag is, and what runs on the node that of the bundle.
 func findModule(ctx context.Context, prog program) (module, error) {
-	if prog.module == "" {
+	switch {
+	case prog.module == "" && prog.image != nil:
 		return module{Version: prog.image.tag}, nil
+	case prog.module == "":
+		return module{Version: "bundled"}, nil
 	}
 	var m module
 	list := func() error {
@@ -184,6 +188,9 @@ func (prog program) linkerStamps(m module) string {
 
 // once runs the command unless the file it makes was made by the same command from the same inputs.
 func (p *packer) once(cmd *exec.Cmd, prog program, m module, out string) (fresh bool, err error) {
+	if prog.module == "" && prog.image == nil { // made of all of this repository, whose changes the Go tool follows
+		return true, run(cmd)
+	}
 	stamp, err := p.stamp(cmd, prog, m)
 	if err != nil {
 		return false, err

@@ -92,6 +92,8 @@ func programs() []program {
 			name: "web", folder: ".", pkg: "./examples/web",
 			image: &image{name: "provision.sh/web", tag: "1", user: nobody},
 		},
+		// The last, as it starts last and changes with our own source.
+		{name: "cloud-agent", folder: ".", pkg: "./cmd/cloud-agent", path: "bin/cloud-agent"},
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 	policyAddon  = "network-policy-guard"
 	dnsAddon     = "coredns"
 	metricsAddon = "metrics-server"
+	cloudAddon   = "cloud-agent"
 )
 
 // addonManifests renders the cluster's add-ons, by name.
@@ -38,6 +39,9 @@ func (e *Engine) addonManifests() (map[string][]byte, error) {
 		metricsAddon: func() ([]byte, error) {
 			return templates.RenderMetricsServer(templates.MetricsServer{Image: e.image("metrics-server")})
 		},
+	}
+	if e.nodeCloud() != nil {
+		all[cloudAddon] = templates.RenderCloudAgent
 	}
 	out := map[string][]byte{}
 	for name, render := range all {
@@ -79,6 +83,9 @@ func (e *Engine) roles(ctx context.Context, names tokens) error {
 		return nil
 	}
 	docs := [][]byte{e.manifests[rolesAddon]}
+	if b, ok := e.manifests[cloudAddon]; ok { // before the first node, which takes no pods until the agent has looked at it
+		docs = append(docs, b)
+	}
 	for _, name := range names.names() {
 		t := names[name]
 		b, err := templates.RenderToken(templates.Token{ID: t.ID, Secret: t.Secret, Node: name, Expires: time.Now().Add(tokenLife)})
