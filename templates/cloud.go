@@ -22,6 +22,12 @@ const (
 // CloudGroup is the group of the cloud agents' certificates; rbac.yaml says what they may do. Each is the user provision:cloud-agent:NODE.
 const CloudGroup = "provision:cloud-agents"
 
+// Tags of what the cloud agents make at the vendor.
+const (
+	UIDTag     = "provision.sh/uid"     // of the cluster
+	ServiceTag = "provision.sh/service" // of a balancer: NAMESPACE/NAME of the Service that it is for
+)
+
 // CSIDriver is the name of a vendor's CSI driver.
 func CSIDriver(vendor string) string { return vendor + ".csi.provision.sh" }
 

@@ -23,7 +23,7 @@ type instances struct {
 	scheme   string // of the vendor's node IDs
 	region   string // label of all nodes; empty: none
 	lag      time.Duration
-	machines *lister[providers.Machine]
+	machines *lister
 	get      func(context.Context, providers.ID) (providers.Machine, error) // nil: the list is the truth
 
 	mu   sync.Mutex
@@ -44,13 +44,15 @@ func (i *instances) find(ctx context.Context, n *v1.Node, since time.Time) (m pr
 	if err != nil {
 		return m, false, time.Time{}, fmt.Errorf("node %s: machines could not be listed: %w", n.Name, err)
 	}
-	for _, m := range l.all {
-		if n.Spec.ProviderID == "" && m.Name == n.Name && m.NodeID != "" || n.Spec.ProviderID != "" && m.NodeID == n.Spec.ProviderID {
-			i.note(m)
-			return m, true, l.at, nil
-		}
+	if n.Spec.ProviderID == "" {
+		m, found = l.byName[n.Name]
+	} else {
+		m, found = l.byID[n.Spec.ProviderID]
 	}
-	return m, false, l.at, nil
+	if found {
+		i.note(m)
+	}
+	return m, found, l.at, nil
 }
 
 // note remembers the machine's ID, so that it can be asked for when it is in the list no more.
@@ -169,4 +171,16 @@ func unreadySince(n *v1.Node) time.Time {
 		}
 	}
 	return n.CreationTimestamp.Time
+}
+
+// machine returns the ID of the node's machine; none if it is not the vendor's or is gone.
+func (i *instances) machine(ctx context.Context, n *v1.Node) (providers.ID, error) {
+	if i.foreign(n) {
+		return "", nil
+	}
+	m, found, _, err := i.find(ctx, n, time.Now().Add(-maxAge))
+	if err == nil && !found {
+		m, _, _, err = i.find(ctx, n, patient(n.CreationTimestamp.Time, time.Now()))
+	}
+	return m.ID, err
 }

@@ -17,19 +17,20 @@ const (
 	failAge = 30 * time.Second
 )
 
-// A list is what a vendor has of one kind, read in one call.
-type list[O any] struct {
-	all []O
-	at  time.Time // before it was read
+// A list is the machines that the cluster has, read in one call.
+type list struct {
+	byID   map[string]providers.Machine // by node ID
+	byName map[string]providers.Machine
+	at     time.Time // before it was read
 }
 
-// A lister keeps the last list of one kind. Many may ask at once: one call answers them all.
-type lister[O any] struct {
-	read func(context.Context) ([]O, error)
+// A lister keeps the last list. Many may ask at once: one call answers them all.
+type lister struct {
+	read func(context.Context) ([]providers.Machine, error)
 
 	reading sync.Mutex // held during a call
 	mu      sync.Mutex // of what follows
-	last    list[O]
+	last    list
 	err     error     // of the last call, if it failed
 	failed  int       // how many did, one after another
 	again   time.Time // not before
@@ -37,7 +38,7 @@ type lister[O any] struct {
 
 // newer returns a list that was read no earlier than since, and no earlier than maxAge ago. Calls are at least minAge
 // apart; until then it may return an earlier list, whose time tells so, or the error of the call before.
-func (l *lister[O]) newer(ctx context.Context, since time.Time) (list[O], error) {
+func (l *lister) newer(ctx context.Context, since time.Time) (list, error) {
 	if got, err, ok := l.have(since); ok {
 		return got, err
 	}
@@ -57,12 +58,22 @@ func (l *lister[O]) newer(ctx context.Context, since time.Time) (list[O], error)
 		}
 		return l.last, err
 	}
-	l.last, l.err, l.failed = list[O]{all, at}, nil, 0
+	l.last, l.err, l.failed = index(all, at), nil, 0
 	return l.last, nil
 }
 
+func index(all []providers.Machine, at time.Time) list {
+	l := list{map[string]providers.Machine{}, map[string]providers.Machine{}, at}
+	for _, m := range all {
+		if m.NodeID != "" {
+			l.byID[m.NodeID], l.byName[m.Name] = m, m
+		}
+	}
+	return l
+}
+
 // have returns what there is, and whether that will do.
-func (l *lister[O]) have(since time.Time) (list[O], error, bool) {
+func (l *lister) have(since time.Time) (list, error, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -73,8 +84,8 @@ func (l *lister[O]) have(since time.Time) (list[O], error, bool) {
 	return l.last, nil, l.err == nil && !l.last.at.IsZero() && (age < minAge || age < maxAge && !l.last.at.Before(since))
 }
 
-// forget makes the next caller read: something was changed.
-func (l *lister[O]) forget() {
+// forget makes the next caller read: the list is known to be wrong.
+func (l *lister) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last.at = time.Time{}
@@ -87,16 +98,16 @@ func patient(changed, now time.Time) time.Time {
 }
 
 // machinesOf returns the lister of the cluster's machines: the vendor's, or those of the file.
-func machinesOf(c templates.Cloud, p providers.Provider) *lister[providers.Machine] {
+func machinesOf(c templates.Cloud, p providers.Provider) *lister {
 	if c.Machines != nil || p == nil {
 		fixed := make([]providers.Machine, 0, len(c.Machines))
 		for _, m := range c.Machines {
 			fixed = append(fixed, providers.Machine{Meta: providers.Meta{ID: providers.ID(m.Name), Owner: providers.Owner(c.Cluster), Name: m.Name},
 				Type: m.Type, Zone: m.Zone, State: providers.Running, NodeID: m.NodeID, Private: m.Private, Public: m.Public})
 		}
-		return &lister[providers.Machine]{read: func(context.Context) ([]providers.Machine, error) { return fixed, nil }}
+		return &lister{read: func(context.Context) ([]providers.Machine, error) { return fixed, nil }}
 	}
-	return &lister[providers.Machine]{read: func(ctx context.Context) ([]providers.Machine, error) {
+	return &lister{read: func(ctx context.Context) ([]providers.Machine, error) {
 		return p.Machines().List(ctx, providers.Owner(c.Cluster))
 	}}
 }

@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/kubernetes/scheme"
+	v1core "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/cloud-provider/controllers/node"
 	"k8s.io/cloud-provider/controllers/nodelifecycle"
+	"k8s.io/cloud-provider/controllers/service"
 	"k8s.io/component-base/metrics/prometheus/controllers"
 
 	"github.com/provisionhq/provision/templates"
@@ -27,42 +31,97 @@ const (
 
 // Lead runs the controllers until the context ends; an error if they cannot be run.
 func Lead(ctx context.Context, o Options) error {
-	c, err := newCloud(o)
+	m, err := newManager(o)
 	if err != nil {
 		return err
 	}
-	factory := informers.NewSharedInformerFactoryWithOptions(o.Client, resync, informers.WithTransform(slim))
-	nodes := factory.Core().V1().Nodes()
-	metrics := controllers.NewControllerManagerMetrics("cloud-agent")
-	initializer, err := node.NewCloudNodeController(nodes, o.Client, c, addressesEvery, nodesAtOnce, nodesAtOnce)
+	events := record.NewBroadcaster(record.WithContext(ctx))
+	events.StartRecordingToSink(&v1core.EventSinkImpl{Interface: o.Client.CoreV1().Events("")})
+	defer events.Shutdown()
+	run, err := m.controllers(events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "cloud-agent"}))
 	if err != nil {
-		return fmt.Errorf("node controller: %w", err)
+		return err
 	}
-	lifecycle, err := nodelifecycle.NewCloudNodeLifecycleController(nodes, o.Client, c, lookEvery, nodesAtOnce)
-	if err != nil {
-		return fmt.Errorf("node lifecycle controller: %w", err)
-	}
-	factory.Start(ctx.Done())
-	defer factory.Shutdown()
-	if !cache.WaitForCacheSync(ctx.Done(), nodes.Informer().HasSynced) {
+	m.factory.Start(ctx.Done())
+	defer m.factory.Shutdown()
+	if r := m.factory.WaitForCacheSyncWithContext(ctx); r.Err != nil {
 		return nil // the context ended
 	}
-	go initializer.RunWithContext(ctx, metrics)
-	go lifecycle.Run(ctx, metrics)
+	for _, r := range run {
+		go r(ctx)
+	}
 	<-ctx.Done()
 	return nil
 }
 
-// newCloud returns what upstream's controllers ask.
-func newCloud(o Options) (*cloud, error) {
-	c := &cloud{name: o.Cloud.Vendor, nodes: &instances{scheme: o.Cloud.Vendor, region: regionOf(o.Cloud), machines: machinesOf(o.Cloud, o.Provider)}}
+// A manager is the controllers of one leader and what they share.
+type manager struct {
+	Options
+	factory informers.SharedInformerFactory
+	cloud   *cloud
+	metrics *controllers.ControllerManagerMetrics
+}
+
+func newManager(o Options) (*manager, error) {
+	m := &manager{Options: o, metrics: controllers.NewControllerManagerMetrics("cloud-agent")}
+	m.factory = informers.NewSharedInformerFactoryWithOptions(o.Client, resync, informers.WithTransform(unclassed(o.Cloud.Vendor)))
+	i := &instances{scheme: o.Cloud.Vendor, region: regionOf(o.Cloud), machines: machinesOf(o.Cloud, o.Provider)}
 	if o.Provider != nil {
-		c.name, c.nodes.scheme, c.nodes.lag = o.Provider.Name(), o.Provider.Name(), o.Provider.Caps().Lag
-		c.nodes.get = o.Provider.Machines().Get
+		i.scheme, i.lag, i.get = o.Provider.Name(), o.Provider.Caps().Lag, o.Provider.Machines().Get
 	} else if o.Cloud.Machines == nil {
 		return nil, fmt.Errorf("vendor %s: neither its API nor a list of its machines is at hand", o.Cloud.Vendor)
 	}
-	return c, nil
+	m.cloud = &cloud{name: o.Cloud.Vendor, nodes: i}
+	return m, nil
+}
+
+// controllers are what is to run, once the informers are in step.
+func (m *manager) controllers(events record.EventRecorder) (run []func(context.Context), err error) {
+	nodes, services := m.factory.Core().V1().Nodes(), m.factory.Core().V1().Services()
+	b := &balancers{services: services.Lister(), form: none{}}
+	m.cloud.balancer = b
+	switch {
+	case len(m.Cloud.Balancers) > 0:
+		b.form = newAnnounced(m.Cloud.Balancers, services.Lister())
+		a, err := newAnnouncer(m.Client, m.cloud.nodes.scheme, m.Cloud.Balancers, followed{nodes.Informer(), services.Informer(),
+			m.factory.Discovery().V1().EndpointSlices().Informer()})
+		if err != nil {
+			return nil, err
+		}
+		run = append(run, a.run)
+	case m.Provider != nil && m.Provider.Caps().LoadBalancers:
+		v := newVendor(m.Cloud, m.Provider, m.cloud.nodes, nodes.Lister())
+		b.form = v
+		run = append(run, (&inspector{balancers: b, vendor: v, client: m.Client}).run)
+	}
+	t := &teller{vendor: m.Cloud.Vendor, none: b.form == none{}, recorder: events}
+	if _, err := services.Informer().AddEventHandler(t.handler()); err != nil {
+		return nil, err
+	}
+	upstream, err := m.upstream()
+	return append(run, upstream...), err
+}
+
+// upstream are upstream's controllers.
+func (m *manager) upstream() (run []func(context.Context), err error) {
+	nodes, services := m.factory.Core().V1().Nodes(), m.factory.Core().V1().Services()
+	n, err := node.NewCloudNodeController(nodes, m.Client, m.cloud, addressesEvery, nodesAtOnce, nodesAtOnce)
+	if err != nil {
+		return nil, fmt.Errorf("node controller: %w", err)
+	}
+	l, err := nodelifecycle.NewCloudNodeLifecycleController(nodes, m.Client, m.cloud, lookEvery, nodesAtOnce)
+	if err != nil {
+		return nil, fmt.Errorf("node lifecycle controller: %w", err)
+	}
+	s, err := service.New(m.cloud, m.Client, services, nodes, m.Cloud.Cluster, nil)
+	if err != nil {
+		return nil, fmt.Errorf("service controller: %w", err)
+	}
+	return []func(context.Context){
+		func(ctx context.Context) { n.RunWithContext(ctx, m.metrics) },
+		func(ctx context.Context) { l.Run(ctx, m.metrics) },
+		func(ctx context.Context) { s.Run(ctx, servicesAtOnce, m.metrics) },
+	}, nil
 }
 
 // regionOf returns the region, as the provider's block names it.

@@ -115,7 +115,7 @@ func CloudPools(c *config.Cluster) []templates.CloudPool {
 }
 
 // UIDTag is the tag that holds the cluster's UID, so that two clusters of one name are told apart.
-const UIDTag = "provision.sh/uid"
+const UIDTag = templates.UIDTag
 
 func tags(uid string) map[string]string {
 	if uid == "" {
