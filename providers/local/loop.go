@@ -3,6 +3,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,9 +43,9 @@ func (l loop) bound() bool {
 	return err == nil
 }
 
-// open opens the device. The kernel makes its node, but for a host whose /dev is a folder like any other.
+// open opens the device. Who only looks opens it to read: the end of one who could write makes the host look at what is on it. The kernel makes its node, but for a host whose /dev is a folder like any other.
 func (l loop) open(flags int) (*os.File, error) {
-	f, err := os.OpenFile(l.path(), os.O_RDWR|flags, 0)
+	f, err := os.OpenFile(l.path(), flags, 0)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
@@ -59,12 +60,12 @@ func (l loop) open(flags int) (*os.File, error) {
 	if err := unix.Mknod(l.path(), unix.S_IFBLK|0o600, int(unix.Mkdev(major, minor))); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	return os.OpenFile(l.path(), os.O_RDWR|flags, 0)
+	return os.OpenFile(l.path(), flags, 0)
 }
 
 // node returns what a node of the device is made of.
 func (l loop) node() (rdev uint64, err error) {
-	f, err := l.open(0)
+	f, err := l.open(os.O_RDONLY)
 	if err != nil {
 		return 0, err
 	}
@@ -118,7 +119,7 @@ func loopOfLost(file string) loop {
 }
 
 func (l loop) status() (*unix.LoopInfo64, error) {
-	f, err := l.open(0)
+	f, err := l.open(os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ func (l loop) claim(control, data *os.File, label string) (bool, error) {
 		if err := unix.IoctlSetInt(int(control.Fd()), unix.LOOP_CTL_ADD, int(l)); err != nil && !errors.Is(err, unix.EEXIST) {
 			return false, fmt.Errorf("make %s: %w", l.path(), err)
 		}
-		f, err := l.open(0)
+		f, err := l.open(os.O_RDWR)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
 			continue // a sweep has just removed it, as it showed nothing yet
 		}
@@ -184,7 +185,7 @@ func (l loop) claim(control, data *os.File, label string) (bool, error) {
 
 // grow lets the device have the size that its file has by now.
 func (l loop) grow() error {
-	f, err := l.open(0)
+	f, err := l.open(os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -195,11 +196,11 @@ func (l loop) grow() error {
 // release takes the file off the device and removes the device. It waits a while for others to let go of it: the kernel, too,
 // needs a moment to unmount what a machine had mounted that has just ended. errInUse, with all as it was, if they do not.
 func (l loop) release(ctx context.Context, patience time.Duration) error {
-	if !waitFor(ctx, patience, func() bool { return l.clear() }) {
-		if err := ctx.Err(); err != nil {
-			return errors.Join(l.keep(), err)
+	if !waitFor(ctx, patience, l.clear) {
+		err := l.keep()
+		if l.bound() { // else the last to use it has just closed it
+			return errors.Join(err, cmp.Or(ctx.Err(), errInUse))
 		}
-		return errors.Join(l.keep(), errInUse)
 	}
 	l.remove()
 	return nil
@@ -210,7 +211,7 @@ func (l loop) clear() bool {
 	if !l.bound() {
 		return true
 	}
-	f, err := l.open(unix.O_EXCL) // fails while it is mounted
+	f, err := l.open(os.O_RDWR | unix.O_EXCL) // fails while it is mounted
 	if err != nil {
 		return !l.bound()
 	}
@@ -221,7 +222,7 @@ func (l loop) clear() bool {
 
 // keep undoes clear, whose effect would come when the last process closes the device.
 func (l loop) keep() error {
-	f, err := l.open(0)
+	f, err := l.open(os.O_RDWR)
 	if err != nil {
 		return err
 	}

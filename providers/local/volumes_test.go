@@ -255,6 +255,13 @@ func tryVolumePoweroff(t *testing.T, w *world, v providers.Volume, a, b provider
 	if _, err := w.Volumes().Attach(t.Context(), v.ID, b.ID); providers.KindOf(err) != providers.Conflict {
 		t.Errorf("Attach of what is attached to a machine without power: %v, want Conflict", err)
 	}
+	w.detach(v, a) // as Kubernetes moves what was on a node that is dead
+	w.attach(v, b)
+	if got := w.run(b, "mount "+v.Device+" /mnt && cat /mnt/file && umount /mnt"); got != "two" {
+		t.Errorf("moved from a machine without power it holds %q", got)
+	}
+	w.detach(v, b)
+	w.attach(v, a) // which has no power yet
 	w.create(w.spec("demo", "a"))
 	if got := w.run(a, "mount "+v.Device+" /mnt && cat /mnt/file"); got != "two" {
 		t.Errorf("it holds %q", got)
