@@ -20,7 +20,7 @@ machine() {
 		say controllers "$(ls /sys/fs/cgroup | tr '\n,' '  ')"
 	fi
 	if [ -d /run/systemd/system ]; then say init systemd; elif [ -e /run/openrc/softlevel ]; then say init openrc; elif [ -d /etc/service ]; then say init runit; fi
-	for t in mount nft sha256sum umount; do command -v $t >/dev/null && say tool $t; done
+	for t in mount nft sha256sum umount blkid blockdev e2fsck fsck mkfs.ext4 resize2fs; do command -v $t >/dev/null && say tool $t; done
 	if grep -qw overlay /proc/filesystems || modprobe -n -q overlay 2>/dev/null; then say overlay 1; fi
 	for p in /opt/provision /var/lib/provision; do
 		d=$p

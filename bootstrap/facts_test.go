@@ -191,3 +191,38 @@ func TestProblems(t *testing.T) {
 		})
 	}
 }
+
+// TestToolsForVolumes asks for the programs of file systems only where volumes are mounted.
+func TestToolsForVolumes(t *testing.T) {
+	f := &Facts{Root: true, Arch: "amd64", Kernel: "6.1.0", Memory: 2 << 30, Cgroup: 1, Controllers: []string{"cpu", "memory", "pids"}, Init: "runit", Tools: needTools(), Overlay: true}
+	for _, c := range []struct {
+		cloud *templates.NodeCloud
+		tools []string
+		want  int
+	}{
+		{nil, nil, 0},
+		{&templates.NodeCloud{Vendor: "metal"}, nil, 0},
+		{&templates.NodeCloud{Vendor: "aws", Volumes: true}, nil, len(volumeTools())},
+		{&templates.NodeCloud{Vendor: "aws", Volumes: true}, volumeTools()[1:], 1},
+		{&templates.NodeCloud{Vendor: "aws", Volumes: true}, volumeTools(), 0},
+	} {
+		g := *f
+		g.Tools = append(needTools(), c.tools...)
+		ps := machineProblems(&Target{Node: templates.Node{Role: templates.Worker, Cloud: c.cloud}}, &g)
+		if len(ps) != c.want {
+			t.Errorf("cloud %+v, tools %v: got %v, want %d problems", c.cloud, c.tools, ps, c.want)
+		}
+		if c.want == 1 && len(ps) == 1 && !strings.Contains(ps[0].What, volumeTools()[0]) {
+			t.Errorf("the problem is %v", ps[0])
+		}
+	}
+}
+
+// TestTheScriptLooksForAllTools compares the script with what is asked for.
+func TestTheScriptLooksForAllTools(t *testing.T) {
+	for _, tool := range append(needTools(), volumeTools()...) {
+		if !strings.Contains(factsScript, " "+tool) {
+			t.Errorf("facts.sh does not look for %s", tool)
+		}
+	}
+}

@@ -23,6 +23,11 @@ const (
 // needTools are programs that Kubernetes runs and that no bundle brings.
 func needTools() []string { return []string{"mount", "nft", "sha256sum", "umount"} }
 
+// volumeTools are programs that a node needs which mounts volumes. Those of xfs are not among them: not every cluster uses it.
+func volumeTools() []string {
+	return []string{"blkid", "blockdev", "e2fsck", "fsck", "mkfs.ext4", "resize2fs"}
+}
+
 // preflight looks for all that keeps the machine from becoming a node. It is done when there is nothing.
 func preflight() Phase {
 	return Phase{
@@ -76,7 +81,11 @@ func machineProblems(t *Target, f *Facts) []Problem {
 	if f.Init == "" {
 		add(NoInit, "no init system was found", "Use a machine with systemd or OpenRC, or one that supervises the folders in /etc/service")
 	}
-	for _, tool := range needTools() {
+	tools := needTools()
+	if c := t.Node.Cloud; c != nil && c.Volumes {
+		tools = append(tools, volumeTools()...)
+	}
+	for _, tool := range tools {
 		if !slices.Contains(f.Tools, tool) {
 			add(NoTool, "the program "+tool+" is missing", "Install the package that has "+tool)
 		}

@@ -254,6 +254,7 @@ func (a *agent) work(ctx context.Context, node templates.Node, dir string, m *bu
 	}
 	go keepCNI(ctx, flannelSubnet, cniConf, a.reportCNI)
 	go a.followNode(ctx, node.Name)
+	go a.mountVolumes(ctx, node)
 	if node.Role == templates.ControlPlane {
 		go a.approve(ctx, node)
 	}

@@ -17,6 +17,7 @@ type part struct {
 func parts() []part {
 	return []part{
 		{"ccm", always, runCCM},
+		{"csi", hasVolumes, runCSI},
 	}
 }
 

@@ -32,14 +32,6 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Programs are those of the machine that file systems need, by the package that Debian has them in.
-func Programs() map[string]string {
-	return map[string]string{
-		"blkid": "util-linux", "mount": "mount", "umount": "mount", "blockdev": "util-linux", "fsck": "util-linux",
-		"mkfs.ext4": "e2fsprogs", "resize2fs": "e2fsprogs", "mkfs.xfs": "xfsprogs", "xfs_growfs": "xfsprogs",
-	}
-}
-
 // A Node answers the CSI calls that concern one node. Its methods are safe for concurrent use; one call at a time works on a
 // volume, others are told Aborted.
 type Node struct {
