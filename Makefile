@@ -5,7 +5,7 @@ BUNDLE = bin/bundle-linux-$(ARCH).tar.zst
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: help setup build bundle demo check test lint e2e ha crash aws azure gcp bench notices fmt clean
+.PHONY: help setup build bundle demo check test lint e2e ha crash aws azure gcp csi bench notices fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -29,7 +29,7 @@ test: ## unit, conformance and script tests, with the race detector
 	$(GO) test -race -timeout 30m ./...
 e2e: build ## the real thing: machines, SSH, Kubernetes, here
 	$(GO) test -tags e2e -count=1 -timeout 40m -v -run E2E -skip E2EHA ./cmd/provision -ha.slack=2
-	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout ./cmd/cloud-box
+	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout ./cmd/cloud-box ./controlplane/csi/sidecars
 ha: build ## lose each control-plane machine in turn under load, 20 rounds, and check the history of all writes
 	$(GO) test -tags e2e -count=1 -timeout 4h -v -run E2EHA ./cmd/provision -ha.rounds=20
 crash: ## kill the command at every boundary and at 1,000 random moments; see that it goes on
@@ -41,6 +41,9 @@ azure: ## the tests of provider azure with their figures: cases of the contract,
 	$(GO) test -count=1 -timeout 20m -v ./providers/azure/...
 gcp: ## the tests of provider gcp with their figures: cases of the contract, cuts, requests; gcloud reads what was made
 	$(GO) test -count=1 -timeout 20m -v ./providers/gcp/...
+csi: ## csi-sanity over each vendor, with counts; part of test
+	@.ci/setup tests
+	$(GO) test -race -count=1 -timeout 20m -v -run Sanity ./controlplane/csi
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) test -run Makespan -count=1 -v ./cmd/provision/internal/engine

@@ -25,6 +25,7 @@ const (
 	dnsAddon     = "coredns"
 	metricsAddon = "metrics-server"
 	cloudAddon   = "cloud-agent"
+	storageAddon = "storage"
 )
 
 // addonManifests renders the cluster's add-ons, by name.
@@ -40,8 +41,13 @@ func (e *Engine) addonManifests() (map[string][]byte, error) {
 			return templates.RenderMetricsServer(templates.MetricsServer{Image: e.image("metrics-server")})
 		},
 	}
-	if e.nodeCloud() != nil {
+	c := e.nodeCloud()
+	if c != nil {
 		all[cloudAddon] = templates.RenderCloudAgent
+	}
+	if c != nil && c.Volumes {
+		storage := templates.Storage{Vendor: c.Vendor, Snapshots: e.Provider.Caps().Snapshots}
+		all[storageAddon] = func() ([]byte, error) { return templates.RenderStorage(storage) }
 	}
 	out := map[string][]byte{}
 	for name, render := range all {
