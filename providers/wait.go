@@ -51,3 +51,15 @@ func Observe(ctx context.Context, w Wait) {
 		observe(w)
 	}
 }
+
+// choosingKey is where a context says that its caller has a choice.
+type choosingKey struct{}
+
+// WithChoice returns a context for a caller that would take another type or zone of machine: a vendor that is out of the one that is asked for
+// is not asked again. Else what passes slowly is waited for.
+func WithChoice(ctx context.Context) context.Context {
+	return context.WithValue(ctx, choosingKey{}, true)
+}
+
+// Choosing says whether the context is one of WithChoice.
+func Choosing(ctx context.Context) bool { return ctx.Value(choosingKey{}) != nil }

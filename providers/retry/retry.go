@@ -99,6 +99,9 @@ func gaveUp(attempts int, took time.Duration, err error) error {
 func (o Options) wait(ctx context.Context, attempts int, err error) (time.Duration, bool) {
 	pace := o.Busy
 	if errors.Is(err, providers.Capacity) {
+		if providers.Choosing(ctx) {
+			return 0, false
+		}
 		pace = o.Capacity
 	}
 	if attempts >= pace.Attempts {

@@ -125,6 +125,17 @@ func TestWaits(t *testing.T) {
 	}
 }
 
+// A caller that has a choice is told at once that there is none of what it asked for first.
+func TestChoiceDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := retry.Wrap(fake.New(fake.Options{Faults: always(providers.Capacity)}), retry.Options{})
+		start := time.Now()
+		if _, err := p.Networks().Get(providers.WithChoice(t.Context()), "x"); !errors.Is(err, providers.Capacity) || time.Since(start) > 0 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
 func TestRandomSpreadsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := map[time.Duration]bool{}
