@@ -27,6 +27,11 @@ func wanted() providers.Need {
 	}
 }
 
+// tended is a machine with a cloud agent.
+func tended() providers.Need {
+	return providers.Need{Owner: "demo", Machines: []providers.MachineSpec{{Owner: "demo", Name: "demo-cp-0", Pool: controlPool, Type: "t3.small", CloudAgent: true}}}
+}
+
 func checked(t *testing.T, p *Provider, n providers.Need) providers.Report {
 	t.Helper()
 	r, err := p.Account().Check(t.Context(), n)
@@ -129,9 +134,10 @@ func TestCheckFindsProblems(t *testing.T) {
 type document struct {
 	Version   string
 	Statement []struct {
-		Sid, Effect, Resource string
-		Action                []string
-		Condition             map[string]map[string]string `json:",omitempty"`
+		Sid, Effect string
+		Resource    any
+		Action      []string
+		Condition   map[string]map[string]any `json:",omitempty"`
 	}
 }
 
@@ -165,7 +171,7 @@ func (d document) actions() (all []string) {
 // needs are what needs each action: of all that is wanted, the kind that the action's statement is about.
 func (d document) needs() iter.Seq2[string, providers.Need] {
 	all := wanted()
-	by := map[string]providers.Need{"Look": all, "Networks": {Networks: all.Networks}, "Machines": {Machines: all.Machines},
+	by := map[string]providers.Need{"Look": all, "Networks": {Networks: all.Networks}, "Machines": {Machines: all.Machines}, "CloudAgent": tended(), "GiveToEC2": tended(),
 		"Balancers": {LoadBalancers: all.LoadBalancers}, "Volumes": {Volumes: all.Volumes}}
 	return func(yield func(string, providers.Need) bool) {
 		for _, s := range d.Statement {
@@ -206,13 +212,16 @@ func TestOperatorPolicy(t *testing.T) {
 	}
 	for _, a := range d.actions() {
 		// What is for the preflight, and what only mends what strangers did or another call left half done.
-		rare := []string{"servicequotas:GetServiceQuota", "ec2:DescribeInstanceTypeOfferings", "ec2:ReplaceRoute", "ec2:StartInstances"}
+		rare := []string{"servicequotas:GetServiceQuota", "ec2:DescribeInstanceTypeOfferings", "ec2:ReplaceRoute", "ec2:StartInstances",
+			"iam:TagRole", "iam:TagInstanceProfile", "iam:PassRole"} // which AWS asks about with other calls
 		if !used[a] && !slices.Contains(rare, a) {
 			t.Errorf("nothing needs %s", a)
 		}
 	}
-	if r := checked(t, enter(), wanted()); len(r.Missing)+len(r.Unseen)+len(r.Problems) > 0 {
-		t.Errorf("with the whole policy: %+v", r)
+	for _, need := range []providers.Need{wanted(), tended()} {
+		if r := checked(t, enter(), need); len(r.Missing)+len(r.Unseen)+len(r.Problems) > 0 {
+			t.Errorf("with the whole policy: %+v", r)
+		}
 	}
 	for a, need := range d.needs() {
 		if err := c.Allow(t.Context(), d.without(a)); err != nil {
@@ -248,7 +257,7 @@ func life(ctx context.Context, p *Provider) error {
 			return err
 		}
 	}
-	spec := providers.MachineSpec{Owner: "demo", Name: "demo-a-0", Pool: "a", Network: n.ID, Type: "t3.small", Tags: map[string]string{"x": "y"}}
+	spec := providers.MachineSpec{Owner: "demo", Name: "demo-a-0", Pool: "a", Network: n.ID, Type: "t3.small", CloudAgent: true, Tags: map[string]string{"x": "y"}}
 	m, err := p.Machines().Create(ctx, spec)
 	if err != nil {
 		return err

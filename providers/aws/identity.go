@@ -19,23 +19,29 @@ import (
 const (
 	identityPart   = "cloud-agent"
 	identityPath   = "/provision.sh/" // of all roles and profiles of ours
-	identityPrefix = "provision-"
-	agentPolicy    = "cloud-agent" // name of the policy in the role
+	identityPrefix = "provision.sh-"  // AWS asks for rights to what is not there by its name, without the path: one pattern fits both
+	agentPolicy    = "cloud-agent"    // name of the policy in the role
 	identityTag    = ownTags + "cloud-agent"
 )
 
-// TrustPolicy is who may take on the role: instances.
-const TrustPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"ec2.amazonaws.com"}}]}`
+// trustPolicy is who may take on the role: instances.
+func trustPolicy(region string) string {
+	service := "ec2.amazonaws.com"
+	if partitionOf(region) == "aws-cn" {
+		service += ".cn"
+	}
+	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"` + service + `"}}]}`
+}
 
-// AgentPolicy is CloudAgentPolicy for the things of one owner.
-func AgentPolicy(o providers.Owner) string {
-	return strings.ReplaceAll(CloudAgentPolicy, "CLUSTER", string(o))
+// AgentPolicy is CloudAgentPolicy for the things of one owner, in the part of AWS that the region is in.
+func AgentPolicy(o providers.Owner, region string) string {
+	return strings.NewReplacer("CLUSTER", string(o), "arn:aws:", "arn:"+partitionOf(region)+":").Replace(CloudAgentPolicy)
 }
 
 // identityName is the name of the role and of the profile: 64 letters at most.
 func (n *network) identityName() string {
 	owner := string(n.key().Owner)
-	return identityPrefix + strings.TrimRight(owner[:min(len(owner), 32)], "-") + "-" + n.id
+	return identityPrefix + strings.TrimRight(owner[:min(len(owner), 29)], "-") + "-" + n.id
 }
 
 // identityTags are those of the role and of the profile.
@@ -89,7 +95,7 @@ func (p *Provider) identity(ctx context.Context, n *network) (string, error) {
 // makeRole makes the role, or takes the one that is there if it is ours, and gives it the policy of this release.
 func (p *Provider) makeRole(ctx context.Context, n *network, name string) error {
 	_, err := p.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &name, Path: ptr(identityPath), Tags: n.identityTags(),
-		AssumeRolePolicyDocument: ptr(TrustPolicy), Description: ptr("cloud agent of cluster " + string(n.key().Owner))})
+		AssumeRolePolicyDocument: ptr(trustPolicy(p.o.Region)), Description: ptr("cloud agent of cluster " + string(n.key().Owner))})
 	if is(err, "EntityAlreadyExists") {
 		err = p.soon(ctx, func() error {
 			out, err := p.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
@@ -103,7 +109,7 @@ func (p *Provider) makeRole(ctx context.Context, n *network, name string) error 
 		return err
 	}
 	return p.soon(ctx, func() error {
-		_, err := p.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &name, PolicyName: ptr(agentPolicy), PolicyDocument: ptr(AgentPolicy(n.key().Owner))})
+		_, err := p.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &name, PolicyName: ptr(agentPolicy), PolicyDocument: ptr(AgentPolicy(n.key().Owner, p.o.Region))})
 		return err
 	})
 }

@@ -90,7 +90,7 @@ func TestIdentity(t *testing.T) {
 	if !slices.ContainsFunc(cloud.Requests(), func(r awstest.Request) bool { return r.Action == "RunInstances" && r.Code == "InvalidParameterValue" }) {
 		t.Error("EC2 knew the profile at once: nothing was waited for")
 	}
-	name := "provision-demo-" + string(n.ID)
+	name := "provision.sh-demo-" + string(n.ID)
 	if got := strings.Join(identities(t, cloud), ", "); got != "role /provision.sh/"+name+", profile /provision.sh/"+name {
 		t.Errorf("there are %s", got)
 	}
@@ -147,14 +147,14 @@ func limited(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	text, _ := url.QueryUnescape(*out.PolicyDocument)
-	if text != AgentPolicy("demo") || strings.Contains(text, "CLUSTER") || !json.Valid([]byte(text)) {
+	if text != AgentPolicy("demo", "eu-west-1") || strings.Contains(text, "CLUSTER") || !json.Valid([]byte(text)) {
 		t.Errorf("the role's policy is\n%s", text)
 	}
 	role, err := accounts(t, cloud).GetRole(t.Context(), &iam.GetRoleInput{RoleName: &name})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, _ := url.QueryUnescape(*role.Role.AssumeRolePolicyDocument); text != TrustPolicy {
+	if text, _ := url.QueryUnescape(*role.Role.AssumeRolePolicyDocument); text != trustPolicy("eu-west-1") {
 		t.Errorf("the role trusts %s", text)
 	}
 }
@@ -256,7 +256,7 @@ func cleared(t *testing.T, c *awstest.Cloud, p *Provider, n providers.Network) {
 func TestIdentityOfStranger(t *testing.T) {
 	for what, make := range map[string]func(context.Context, *iam.Client, string) error{
 		"role": func(ctx context.Context, i *iam.Client, name string) error {
-			_, err := i.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: aws.String(TrustPolicy)})
+			_, err := i.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: aws.String(trustPolicy(""))})
 			return err
 		},
 		"profile": func(ctx context.Context, i *iam.Client, name string) error {
@@ -266,7 +266,7 @@ func TestIdentityOfStranger(t *testing.T) {
 	} {
 		p := open(t, awstest.Options{}, oneZone)
 		n := standing(t, p)
-		name := "provision-demo-" + string(n.ID)
+		name := "provision.sh-demo-" + string(n.ID)
 		if err := make(t.Context(), accounts(t, cloud), name); err != nil {
 			t.Fatal(err)
 		}

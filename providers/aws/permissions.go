@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/provisionhq/provision/providers"
 )
@@ -21,8 +24,8 @@ import (
 //go:embed policy/operator.json
 var OperatorPolicy string
 
-// CloudAgentPolicy is the IAM policy document of the machines' instance profile, for a cloud agent that makes balancers and
-// volumes of one cluster. CLUSTER stands for the cluster's name.
+// CloudAgentPolicy is the IAM policy document of the role of machines that a cloud agent runs on, which makes balancers, volumes and
+// machines of one cluster. CLUSTER stands for the cluster's name.
 //
 //go:embed policy/cloud-agent.json
 var CloudAgentPolicy string
@@ -42,6 +45,11 @@ func dryly[I, O any](action string, call func(context.Context, *I, ...func(*ec2.
 // idly is a call of Elastic Load Balancing, which has no dry runs: it reads or is about what there is not.
 func idly[I, O any](action string, call func(context.Context, *I, ...func(*elb.Options)) (*O, error), in I) probe {
 	return probe{"elasticloadbalancing:" + action, func(ctx context.Context) error { _, err := call(ctx, &in); return err }}
+}
+
+// vainly is a call of IAM about what there is not.
+func vainly[I, O any](action string, call func(context.Context, *I, ...func(*iam.Options)) (*O, error), in I) probe {
+	return probe{"iam:" + action, func(ctx context.Context) error { _, err := call(ctx, &in); return err }}
 }
 
 // What there is not. AWS checks what somebody may do before it looks for what it is about.
@@ -71,6 +79,9 @@ func (p *Provider) probes(n providers.Need) []probe {
 	}
 	if len(n.Machines) > 0 {
 		all = append(all, p.machineProbes()...)
+	}
+	if p.o.InstanceProfile+p.o.CloudAgentProfile == "" && slices.ContainsFunc(n.Machines, func(m providers.MachineSpec) bool { return m.CloudAgent }) {
+		all = append(all, p.identityProbes()...)
 	}
 	if len(n.LoadBalancers) > 0 {
 		all = append(all, p.balancerProbes()...)
@@ -143,8 +154,8 @@ func (p *Provider) natProbes() []probe {
 func (p *Provider) machineProbes() []probe {
 	c := p.ec2
 	run := ec2.RunInstancesInput{DryRun: dry, ImageId: ptr("ami-00000000000000000"), InstanceType: types.InstanceTypeT3Small, MinCount: ptr(int32(1)), MaxCount: ptr(int32(1))}
-	if p.o.InstanceProfile != "" { // then iam:PassRole is asked for too
-		run.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: &p.o.InstanceProfile}
+	if name := cmp.Or(p.o.CloudAgentProfile, p.o.InstanceProfile); name != "" { // then iam:PassRole is asked for too
+		run.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: &name}
 	}
 	return []probe{
 		dryly("DescribeImages", c.DescribeImages, ec2.DescribeImagesInput{DryRun: dry}),
@@ -155,6 +166,27 @@ func (p *Provider) machineProbes() []probe {
 		dryly("StartInstances", c.StartInstances, ec2.StartInstancesInput{DryRun: dry, InstanceIds: []string{noBox}}),
 		dryly("TerminateInstances", c.TerminateInstances, ec2.TerminateInstancesInput{DryRun: dry, InstanceIds: []string{noBox}}),
 		dryly("ModifyInstanceAttribute", c.ModifyInstanceAttribute, ec2.ModifyInstanceAttributeInput{DryRun: dry, InstanceId: &noBox, Groups: []string{*noSet}}),
+	}
+}
+
+// identityProbes are for the role and the profile of machines with a cloud agent. IAM has no dry runs; what would make something bears
+// a tag that only AWS may give.
+func (p *Provider) identityProbes() []probe {
+	c, none, path := p.iam, ptr(identityPrefix+"none-00000000000000000"), ptr(identityPath)
+	ours, tag := []iamtypes.Tag{{Key: ptr("aws:none"), Value: ptr("")}}, []iamtypes.Tag{{Key: ptr("a"), Value: ptr("b")}}
+	return []probe{
+		vainly("GetRole", c.GetRole, iam.GetRoleInput{RoleName: none}),
+		vainly("CreateRole", c.CreateRole, iam.CreateRoleInput{RoleName: none, Path: path, Tags: ours, AssumeRolePolicyDocument: ptr(trustPolicy(p.o.Region))}),
+		vainly("TagRole", c.TagRole, iam.TagRoleInput{RoleName: none, Tags: tag}),
+		vainly("PutRolePolicy", c.PutRolePolicy, iam.PutRolePolicyInput{RoleName: none, PolicyName: ptr(agentPolicy), PolicyDocument: ptr(AgentPolicy("none", p.o.Region))}),
+		vainly("DeleteRolePolicy", c.DeleteRolePolicy, iam.DeleteRolePolicyInput{RoleName: none, PolicyName: ptr(agentPolicy)}),
+		vainly("DeleteRole", c.DeleteRole, iam.DeleteRoleInput{RoleName: none}),
+		vainly("GetInstanceProfile", c.GetInstanceProfile, iam.GetInstanceProfileInput{InstanceProfileName: none}),
+		vainly("CreateInstanceProfile", c.CreateInstanceProfile, iam.CreateInstanceProfileInput{InstanceProfileName: none, Path: path, Tags: ours}),
+		vainly("TagInstanceProfile", c.TagInstanceProfile, iam.TagInstanceProfileInput{InstanceProfileName: none, Tags: tag}),
+		vainly("AddRoleToInstanceProfile", c.AddRoleToInstanceProfile, iam.AddRoleToInstanceProfileInput{InstanceProfileName: none, RoleName: none}), // asks for iam:PassRole too
+		vainly("RemoveRoleFromInstanceProfile", c.RemoveRoleFromInstanceProfile, iam.RemoveRoleFromInstanceProfileInput{InstanceProfileName: none, RoleName: none}),
+		vainly("DeleteInstanceProfile", c.DeleteInstanceProfile, iam.DeleteInstanceProfileInput{InstanceProfileName: none}),
 	}
 }
 

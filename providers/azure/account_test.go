@@ -74,13 +74,16 @@ func TestAccount(t *testing.T) {
 }
 
 // role is the custom role of docs/security.md.
-func role(t *testing.T) (actions []string) {
+func role(t *testing.T) (actions []string) { t.Helper(); return roleAt(t, "azure-role") }
+
+// roleAt is the role after a mark in the document.
+func roleAt(t *testing.T, mark string) (actions []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, ok := strings.Cut(string(text), "<!-- azure-role -->\n```json\n")
+	_, after, ok := strings.Cut(string(text), "<!-- "+mark+" -->\n```json\n")
 	block, _, _ := strings.Cut(after, "\n```")
 	var r struct{ Actions, NotActions []string }
 	if err := json.Unmarshal([]byte(block), &r); !ok || err != nil || len(r.NotActions) > 0 {

@@ -42,6 +42,8 @@ type Options struct {
 	Zones        []string // where machines are, unless their network's spec says it: "westeurope-1"; empty: all of the location
 	Image        string   // of machines whose spec names none; empty is DefaultImage
 	Identity     string   // resource ID of the user-assigned managed identity of machines; empty: none
+	// CloudAgentIdentity is the resource ID of that of the machines that a cloud agent runs on; empty: Identity.
+	CloudAgentIdentity string
 
 	Credential azcore.TokenCredential // nil: the SDK's own chain
 	Transport  policy.Transporter     // nil: HTTP
@@ -209,9 +211,9 @@ func (o *Options) complete() error {
 }
 
 // Open returns the provider that the attributes of a block describe: subscription, location, tenant, cloud, endpoint, network,
-// nat, addresses, image and identity, which are strings, and zones, a list of them. The error wraps providers.Invalid.
+// nat, addresses, image, identity and cloud_agent_identity, which are strings, and zones, a list of them. The error wraps providers.Invalid.
 func Open(attributes map[string]any) (*Provider, error) {
-	names := []string{"subscription", "location", "tenant", "cloud", "endpoint", "network", "nat", "addresses", "image", "identity"}
+	names := []string{"subscription", "location", "tenant", "cloud", "endpoint", "network", "nat", "addresses", "image", "identity", "cloud_agent_identity"}
 	if err := providers.KnownAttributes("azure", attributes, append(names, "zones")...); err != nil {
 		return nil, err
 	}
@@ -224,7 +226,7 @@ func Open(attributes map[string]any) (*Provider, error) {
 		text[n] = s
 	}
 	o := Options{Subscription: text["subscription"], Location: text["location"], Tenant: text["tenant"], Cloud: text["cloud"], Endpoint: text["endpoint"],
-		Network: text["network"], NAT: text["nat"], Addresses: text["addresses"], Image: text["image"], Identity: text["identity"]}
+		Network: text["network"], NAT: text["nat"], Addresses: text["addresses"], Image: text["image"], Identity: text["identity"], CloudAgentIdentity: text["cloud_agent_identity"]}
 	if v, ok := attributes["zones"]; ok {
 		list, ok := v.([]any)
 		for _, z := range list {

@@ -55,10 +55,28 @@ func Actions() (all []Action) {
 	return all
 }
 
+// notForAgents are the actions that only who makes networks needs, gives machines an identity, or looks what a plan may have.
+const notForAgents = `Microsoft.Authorization/permissions/read Microsoft.Compute/locations/usages/read Microsoft.ManagedIdentity/userAssignedIdentities/assign/action
+	Microsoft.Network/applicationSecurityGroups/write Microsoft.Network/locations/usages/read Microsoft.Network/natGateways/join/action
+	Microsoft.Network/natGateways/read Microsoft.Network/natGateways/write Microsoft.Network/networkSecurityGroups/delete
+	Microsoft.Network/networkSecurityGroups/write Microsoft.Network/virtualNetworks/delete Microsoft.Network/virtualNetworks/write`
+
+// AgentActions are those that a cloud agent needs, sorted.
+func AgentActions() (all []string) {
+	not := strings.Fields(notForAgents)
+	for _, a := range Actions() {
+		if !slices.Contains(not, a.Name) {
+			all = append(all, a.Name)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // needed are the actions for what is about to be made, sorted.
 func (p *Provider) needed(n providers.Need) (all []string) {
 	public := p.o.Addresses == Public && len(n.Machines) > 0 || slices.ContainsFunc(n.LoadBalancers, func(s providers.LoadBalancerSpec) bool { return !s.Internal })
-	set := map[string]bool{"": true, "nat": p.o.NAT == NATOne, "subnet": p.o.Network != "", "identity": p.o.Identity != "", "public": public}
+	set := map[string]bool{"": true, "nat": p.o.NAT == NATOne, "subnet": p.o.Network != "", "identity": p.o.Identity+p.o.CloudAgentIdentity != "", "public": public}
 	made := map[providers.Noun]bool{providers.NetworkNoun: len(n.Networks) > 0, providers.MachineNoun: len(n.Machines) > 0,
 		providers.BalancerNoun: len(n.LoadBalancers) > 0, providers.VolumeNoun: len(n.Volumes) > 0}
 	for _, a := range Actions() {

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -163,9 +164,9 @@ func (m machines) run(ctx context.Context, spec providers.MachineSpec, n *networ
 	in.Properties.NetworkProfile = &armcompute.NetworkProfile{NetworkInterfaces: []*armcompute.NetworkInterfaceReference{{
 		ID: ptr(m.p.resource(v.group, nicKind, v.name)), Properties: &armcompute.NetworkInterfaceReferenceProperties{
 			Primary: ptr(true), DeleteOption: ptr(armcompute.DeleteOptionsDetach)}}}}
-	if m.p.o.Identity != "" {
+	if id := m.identity(spec); id != "" {
 		in.Identity = &armcompute.VirtualMachineIdentity{Type: ptr(armcompute.ResourceIdentityTypeUserAssigned),
-			UserAssignedIdentities: map[string]*armcompute.UserAssignedIdentitiesValue{m.p.o.Identity: {}}}
+			UserAssignedIdentities: map[string]*armcompute.UserAssignedIdentitiesValue{id: {}}}
 	}
 	return m.p.settled(ctx, func() error {
 		poller, err := m.p.vms.BeginCreateOrUpdate(ctx, v.group, v.name, *in, &armcompute.VirtualMachinesClientBeginCreateOrUpdateOptions{IfNoneMatch: ptr("*")})
@@ -231,6 +232,14 @@ func (m machines) cast(ctx context.Context, v *vm, pool string) error {
 		_, err = done(ctx, m.p, poller, err)
 		return err
 	})
+}
+
+// identity is the managed identity of a machine; "" if it gets none. Of several the metadata service would not know which is meant.
+func (m machines) identity(spec providers.MachineSpec) string {
+	if spec.CloudAgent {
+		return cmp.Or(m.p.o.CloudAgentIdentity, m.p.o.Identity)
+	}
+	return m.p.o.Identity
 }
 
 // launch says what to run.

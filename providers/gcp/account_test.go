@@ -110,6 +110,8 @@ func TestAccountFindsProblems(t *testing.T) {
 		}, providers.Problem{Kind: providers.Conflict, Noun: providers.BalancerNoun, Name: "api", Field: "name", Text: "its name at Google"}},
 		{"a service account that is gone", Options{ServiceAccount: "nodes@other.iam.gserviceaccount.com"}, func(*testing.T, *Provider, *providers.Need) {},
 			providers.Problem{Kind: providers.Invalid, Noun: providers.MachineNoun, Field: "service_account", Text: "nodes@other"}},
+		{"a cloud agent's account that is gone", Options{CloudAgentAccount: "agent@other.iam.gserviceaccount.com"}, func(*testing.T, *Provider, *providers.Need) {},
+			providers.Problem{Kind: providers.Invalid, Noun: providers.MachineNoun, Field: "cloud_agent_account", Text: "agent@other"}},
 	} {
 		t.Run(s.what, func(t *testing.T) {
 			p, n := open(t, gcptest.Options{}, s.o), needed()

@@ -25,19 +25,21 @@ import (
 
 // Options are what a Provider needs to know. The zero value of everything but project and region is its default.
 type Options struct {
-	Project        string        // ID of the project; empty: GOOGLE_CLOUD_PROJECT, then that of the credentials
-	Region         string        // empty: GOOGLE_CLOUD_REGION
-	Endpoint       string        // URL in place of Google's own, or gcloud's variable for one of this host; no credentials are sent to one that is not https
-	Network        string        // name of a network to use: it is never changed or deleted; empty: one is made
-	Subnetwork     string        // with Network: its subnetwork; empty: the only one in the region
-	NAT            string        // NATNone or NATOne; empty is NATNone
-	Addresses      string        // Public or Private: whether machines have addresses on the internet; empty is Public
-	Zones          []string      // where networks are, unless their spec says it; empty: the region's first three
-	Image          string        // of machines whose spec names none; empty is DefaultImage
-	ServiceAccount string        // e-mail of the service account of machines; empty: none
-	Pace           time.Duration // first pause between two looks at something that takes time; 1 s
-	Patience       time.Duration // how long something may take at Google; 10 min
-	Lag            time.Duration // how long Google may not see what was made; 10 s
+	Project        string   // ID of the project; empty: GOOGLE_CLOUD_PROJECT, then that of the credentials
+	Region         string   // empty: GOOGLE_CLOUD_REGION
+	Endpoint       string   // URL in place of Google's own, or gcloud's variable for one of this host; no credentials are sent to one that is not https
+	Network        string   // name of a network to use: it is never changed or deleted; empty: one is made
+	Subnetwork     string   // with Network: its subnetwork; empty: the only one in the region
+	NAT            string   // NATNone or NATOne; empty is NATNone
+	Addresses      string   // Public or Private: whether machines have addresses on the internet; empty is Public
+	Zones          []string // where networks are, unless their spec says it; empty: the region's first three
+	Image          string   // of machines whose spec names none; empty is DefaultImage
+	ServiceAccount string   // e-mail of the service account of machines; empty: none
+	// CloudAgentAccount is the e-mail of the service account of the machines that a cloud agent runs on; empty: ServiceAccount.
+	CloudAgentAccount string
+	Pace              time.Duration // first pause between two looks at something that takes time; 1 s
+	Patience          time.Duration // how long something may take at Google; 10 min
+	Lag               time.Duration // how long Google may not see what was made; 10 s
 }
 
 // What Options.NAT can be.
@@ -133,10 +135,10 @@ func (o *Options) complete() error {
 }
 
 // Open returns the provider that the attributes of a block describe: project, region, endpoint, network, subnetwork, nat,
-// addresses, image and service_account, which are strings, and zones, a list of them. The error wraps providers.Invalid, or
+// addresses, image, service_account and cloud_agent_account, which are strings, and zones, a list of them. The error wraps providers.Invalid, or
 // providers.Denied if there are no credentials.
 func Open(attributes map[string]any) (*Provider, error) {
-	names := []string{"project", "region", "endpoint", "network", "subnetwork", "nat", "addresses", "image", "service_account"}
+	names := []string{"project", "region", "endpoint", "network", "subnetwork", "nat", "addresses", "image", "service_account", "cloud_agent_account"}
 	if err := providers.KnownAttributes("gcp", attributes, append(names, "zones")...); err != nil {
 		return nil, err
 	}
@@ -149,7 +151,7 @@ func Open(attributes map[string]any) (*Provider, error) {
 		text[n] = s
 	}
 	o := Options{Project: text["project"], Region: text["region"], Endpoint: text["endpoint"], Network: text["network"], Subnetwork: text["subnetwork"],
-		NAT: text["nat"], Addresses: text["addresses"], Image: text["image"], ServiceAccount: text["service_account"]}
+		NAT: text["nat"], Addresses: text["addresses"], Image: text["image"], ServiceAccount: text["service_account"], CloudAgentAccount: text["cloud_agent_account"]}
 	if v, ok := attributes["zones"]; ok {
 		list, ok := v.([]any)
 		for _, z := range list {

@@ -3,6 +3,7 @@ package gcp
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 
@@ -47,6 +48,14 @@ func Permissions() (all []string) {
 	return all
 }
 
+// notForAgents are those that only who makes networks needs, or looks what a plan may have.
+const notForAgents = `
+	compute.networks.create compute.networks.delete compute.projects.get compute.regions.get
+	compute.routers.create compute.routers.delete compute.routers.update compute.routes.list compute.subnetworks.create compute.subnetworks.delete`
+
+// AgentPermissions are those that a cloud agent needs, sorted.
+func AgentPermissions() []string { return without(Permissions(), strings.Fields(notForAgents)) }
+
 // mostTested is how many permissions Google takes in one question.
 const mostTested = 100
 
@@ -72,15 +81,20 @@ func (a *audit) permitted(ctx context.Context) error {
 		return err
 	}
 	a.add(func(r *providers.Report) { r.Missing = append(r.Missing, lacking...) })
-	if p.o.ServiceAccount == "" {
+	return errors.Join(a.acts(ctx, "service_account", p.o.ServiceAccount), a.acts(ctx, "cloud_agent_account", p.o.CloudAgentAccount))
+}
+
+// acts finds out whether machines may get the service account that the attribute names.
+func (a *audit) acts(ctx context.Context, attribute, email string) error {
+	if email == "" {
 		return nil
 	}
-	lacking, err = p.missing(ctx, p.api.service("iam.googleapis.com")+"/v1/projects/-/serviceAccounts/"+p.o.ServiceAccount+":testIamPermissions", []string{actAs})
+	lacking, err := a.p.missing(ctx, a.p.api.service("iam.googleapis.com")+"/v1/projects/-/serviceAccounts/"+email+":testIamPermissions", []string{actAs})
 	if gone(err) {
-		a.problem(providers.Invalid, providers.MachineNoun, "", "service_account", "there is no service account %s, or you may not see it", p.o.ServiceAccount)
+		a.problem(providers.Invalid, providers.MachineNoun, "", attribute, "there is no service account %s, or you may not see it", email)
 		return nil
 	}
-	if err := a.unseen("permissions on service account "+p.o.ServiceAccount, err); err != nil {
+	if err := a.unseen("permissions on service account "+email, err); err != nil {
 		return err
 	}
 	a.add(func(r *providers.Report) { r.Missing = append(r.Missing, lacking...) })

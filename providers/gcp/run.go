@@ -73,10 +73,20 @@ func (m machines) launch(ctx context.Context, spec providers.MachineSpec) (_ *co
 	if spec.Spot {
 		in.Scheduling = &computepb.Scheduling{ProvisioningModel: ptr("SPOT"), InstanceTerminationAction: ptr("STOP"), AutomaticRestart: ptr(false), OnHostMaintenance: ptr("TERMINATE")}
 	}
-	if m.p.o.ServiceAccount != "" {
-		in.ServiceAccounts = []*computepb.ServiceAccount{{Email: &m.p.o.ServiceAccount, Scopes: []string{"https://www.googleapis.com/auth/cloud-platform"}}}
-	}
+	in.ServiceAccounts = m.accounts(spec)
 	return in, zone, nil
+}
+
+// accounts are the service accounts of a machine: it has no more than one. A cloud agent's is good for Compute Engine alone.
+func (m machines) accounts(spec providers.MachineSpec) []*computepb.ServiceAccount {
+	email, scope := m.p.o.ServiceAccount, "cloud-platform"
+	if spec.CloudAgent && m.p.o.CloudAgentAccount != "" {
+		email, scope = m.p.o.CloudAgentAccount, "compute"
+	}
+	if email == "" {
+		return nil
+	}
+	return []*computepb.ServiceAccount{{Email: &email, Scopes: []string{"https://www.googleapis.com/auth/" + scope}}}
 }
 
 // tags are those that may change in a machine's life.

@@ -52,20 +52,22 @@ type Cloud struct {
 	server  *httptest.Server
 	client  *http.Client
 
-	mu      sync.Mutex
-	options Options
-	log     []Request
-	cut     *cut
-	faults  map[string]*fault // by action
-	tokens  map[string]*token // by action and client token
-	hidden  map[string]int    // by ID: answers it is missing in
-	states  map[string]state  // by ID: what is still shown of its state
-	rates   map[string]*bucket
-	console func(instance string) string
-	quotas  map[string]float64
-	secrets map[string]aws.Credentials // by access key, of those whom policies are enforced on
-	admin   string                     // access key of the one who may do everything
-	now     func() time.Time
+	mu       sync.Mutex
+	options  Options
+	log      []Request
+	cut      *cut
+	faults   map[string]*fault // by action
+	tokens   map[string]*token // by action and client token
+	hidden   map[string]int    // by ID: answers it is missing in
+	states   map[string]state  // by ID: what is still shown of its state
+	rates    map[string]*bucket
+	console  func(instance string) string
+	quotas   map[string]float64
+	secrets  map[string]aws.Credentials // by access key, of those whom policies are enforced on
+	users    map[string]string          // their names, by access key
+	policies map[string]document        // of users, by name
+	admin    string                     // access key of the one who may do everything
+	now      func() time.Time
 
 	catalogue map[string]*tree // of machine types: outlives a Reset
 }
@@ -119,6 +121,7 @@ func (c *Cloud) forget(o Options) {
 	c.faults, c.tokens, c.hidden, c.states = map[string]*fault{}, map[string]*token{}, map[string]int{}, map[string]state{}
 	c.rates = buckets()
 	c.console = Console
+	c.users, c.policies = map[string]string{}, map[string]document{}
 	c.quotas, c.secrets, c.admin = map[string]float64{}, map[string]aws.Credentials{}, ""
 }
 

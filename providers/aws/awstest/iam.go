@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -22,8 +23,7 @@ const (
 )
 
 // Enforce makes the cloud allow only what the policy document allows, to a user whose access key it returns. It knows nobody
-// else then. moto matches actions with policies; of resources it knows "*" alone, of conditions nothing, and it does not look
-// at iam:PassRole. Reset lets everybody do everything again.
+// else then. Reset lets everybody do everything again.
 func (c *Cloud) Enforce(ctx context.Context, policy string) (key aws.Credentials, err error) {
 	if _, err := c.user(ctx, admin, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`); err != nil {
 		return key, err
@@ -36,8 +36,30 @@ func (c *Cloud) Enforce(ctx context.Context, policy string) (key aws.Credentials
 
 // Allow gives the user another policy.
 func (c *Cloud) Allow(ctx context.Context, policy string) error {
-	_, err := c.manage(ctx, url.Values{"Action": {"PutUserPolicy"}, "UserName": {operator}, "PolicyName": {"all"}, "PolicyDocument": {policy}})
+	wide, err := c.policy(operator, policy)
+	if err == nil {
+		_, err = c.manage(ctx, url.Values{"Action": {"PutUserPolicy"}, "UserName": {operator}, "PolicyName": {"all"}, "PolicyDocument": {wide}})
+	}
 	return err
+}
+
+// policy notes what a user may do, and returns the document as moto understands it.
+func (c *Cloud) policy(user, text string) (wide string, err error) {
+	var d document
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		return "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if user != admin {
+		c.policies[user] = d
+	}
+	return d.widened(), nil
+}
+
+// As makes another user, who may do what the policy document allows. Enforce comes first.
+func (c *Cloud) As(ctx context.Context, name, policy string) (aws.Credentials, error) {
+	return c.user(ctx, name, policy)
 }
 
 // enforcing says after how many requests policies count.
@@ -56,6 +78,9 @@ func (c *Cloud) enforcing(after string) error {
 // user makes a user with a policy and an access key, which the proxy signs what it passes on with.
 func (c *Cloud) user(ctx context.Context, name, policy string) (key aws.Credentials, err error) {
 	var t *tree
+	if policy, err = c.policy(name, policy); err != nil {
+		return key, err
+	}
 	for _, form := range []url.Values{
 		{"Action": {"CreateUser"}, "UserName": {name}},
 		{"Action": {"PutUserPolicy"}, "UserName": {name}, "PolicyName": {"all"}, "PolicyDocument": {policy}},
@@ -68,7 +93,7 @@ func (c *Cloud) user(ctx context.Context, name, policy string) (key aws.Credenti
 	key = aws.Credentials{AccessKeyID: t.get("CreateAccessKeyResult", "AccessKey", "AccessKeyId"), SecretAccessKey: t.get("CreateAccessKeyResult", "AccessKey", "SecretAccessKey")}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.secrets[key.AccessKeyID] = key
+	c.secrets[key.AccessKeyID], c.users[key.AccessKeyID] = key, name
 	if name == admin {
 		c.admin = key.AccessKeyID
 	}
@@ -147,4 +172,18 @@ func (c *Cloud) tried(req *http.Request, r *Request) answer {
 		return c.refusal(r, http.StatusInternalServerError, "InternalError", "awstest: moto has done what was a dry run: "+r.Action)
 	}
 	return c.refusal(r, http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+}
+
+// nobodys is in the names of roles and profiles that there are not.
+const nobodys = "-none-00000000"
+
+// reserved refuses tags that only AWS may give.
+func reserved(r *Request) (answer, bool) {
+	for key := range r.requestTags("") {
+		if r.Service == "iam" && strings.HasPrefix(key, "aws:RequestTag/aws:") {
+			body := "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidInput</Code><Message>Tag keys with the prefix aws: are reserved</Message></Error></ErrorResponse>"
+			return answer{status: http.StatusBadRequest, code: "InvalidInput", body: []byte(body)}, true
+		}
+	}
+	return answer{}, false
 }

@@ -107,7 +107,8 @@ func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
 	if target := req.Header.Get("X-Amz-Target"); target != "" { // a service that speaks JSON: ServiceQuotasV20190624.GetServiceQuota
 		_, r.Action, _ = strings.Cut(target, ".")
 	}
-	nobody := strings.Contains(form.Get("LoadBalancerArn")+form.Get("TargetGroupArn"), ":000000000000:") // no account's
+	nobody := strings.Contains(form.Get("LoadBalancerArn")+form.Get("TargetGroupArn"), ":000000000000:") || // no account's
+		strings.Contains(form.Get("RoleName")+form.Get("InstanceProfileName"), nobodys)
 	r.Mutating = !reads(r.Action) && !r.dry() && !nobody
 	start := time.Now()
 	defer func() {
@@ -187,6 +188,12 @@ func (c *Cloud) answer(req *http.Request, r *Request) answer {
 		return a
 	}
 	if a, ok := c.faulty(r); ok {
+		return a
+	}
+	if a, ok := c.forbidden(req, r); ok {
+		return a
+	}
+	if a, ok := reserved(r); ok {
 		return a
 	}
 	switch {
