@@ -24,7 +24,8 @@ const (
 type Fault struct {
 	Reason Reason
 	Name   string // the provider's
-	Path   string // the program's
+	Path   string // the program's; empty if it was not started here
+	Socket string // where it serves then
 	Call   string // that was in progress: "create machine demo/a"; empty: none
 	What   string // it did
 	Lines  []string
@@ -34,6 +35,9 @@ type Fault struct {
 // Error says who did what when.
 func (f *Fault) Error() string {
 	s := fmt.Sprintf("plug-in %s (%s)", f.Name, f.Path)
+	if f.Path == "" {
+		s = fmt.Sprintf("provider %s behind %s", f.Name, f.Socket)
+	}
 	if f.Call != "" {
 		s = f.Call + ": " + s
 	}
@@ -75,7 +79,7 @@ func (f *Fault) givenUp(deaths int) *Fault {
 
 // fault returns a Fault of this plug-in, with the last lines of its log.
 func (p *Provider) fault(r Reason, call, what string) *Fault {
-	return &Fault{Reason: r, Name: p.o.Name, Path: p.o.Path, Call: call, What: p.tail.clean(what), Lines: p.tail.lines()}
+	return &Fault{Reason: r, Name: p.o.Name, Path: p.o.Path, Socket: p.o.Socket, Call: call, What: p.tail.clean(what), Lines: p.tail.lines()}
 }
 
 // bug returns the fault of an answer that the contract does not allow.

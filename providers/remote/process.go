@@ -26,7 +26,7 @@ import (
 // A process is a plug-in that runs.
 type process struct {
 	of     *Provider
-	client *goplugin.Client
+	client *goplugin.Client      // nil if the process was not started here
 	child  atomic.Pointer[child] // nil before it was tried to start it
 	conn   *grpc.ClientConn
 	ended  sync.Once
@@ -39,6 +39,9 @@ func (p *Provider) spawn(ctx context.Context) (*process, error) {
 		limit = max(time.Until(t), time.Millisecond)
 	}
 	proc := &process{of: p}
+	if p.o.Socket != "" {
+		return proc, proc.dial(p.o.Socket)
+	}
 	proc.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  goplugin.HandshakeConfig{ProtocolVersion: Version, MagicCookieKey: cookieKey, MagicCookieValue: cookieValue},
 		Plugins:          goplugin.PluginSet{dispensed: &half{}},
@@ -144,6 +147,10 @@ func (proc *process) end() {
 		if c := proc.child.Load(); c != nil {
 			c.end()
 		}
+		if proc.client == nil {
+			_ = proc.conn.Close()
+			return
+		}
 		proc.client.Kill() // cleans up: the process has ended
 	})
 }
@@ -159,6 +166,9 @@ func (proc *process) kill() {
 func (proc *process) how() string {
 	if c := proc.child.Load(); c != nil {
 		return c.how()
+	}
+	if proc.client == nil {
+		return "does not answer, or ended"
 	}
 	return "ended"
 }

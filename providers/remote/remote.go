@@ -21,6 +21,7 @@ import (
 // Options say which plug-in to open and how patient to be with it.
 type Options struct {
 	Path       string         // of the program
+	Socket     string         // instead of Path: of a process that serves already, with a Server; nothing is started then, and nothing ended
 	Name       string         // that the provider must have
 	Attributes map[string]any // of its block: string, int64, float64, bool, []any, map[string]any
 	Secrets    []string       // texts that must not appear in the log or in errors
@@ -219,7 +220,7 @@ func (p *Provider) lost(proc *process, f *Fault) {
 func (p *Provider) died(f *Fault) {
 	p.deaths++
 	p.last = f
-	pause := min(20*time.Millisecond<<p.deaths, 5*time.Second)
+	pause := min(20*time.Millisecond<<min(p.deaths, 10), 5*time.Second)
 	if p.deaths >= p.o.Limits.Deaths {
 		pause = p.o.Limits.Rest
 	}
