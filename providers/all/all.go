@@ -52,10 +52,6 @@ func Open(name string, attributes map[string]any) (providers.Provider, error) {
 	return nil, fmt.Errorf("provider %q: %w", name, providers.NotFound)
 }
 
-// Machine runs what a machine of the local provider is made of, if the arguments say that this process is a part of one.
-// A program that can make such machines calls it before anything else.
-func Machine(args []string) (ran bool, code int) { return local.Machine(args) }
-
 // opener is how a vendor of the cloud is opened.
 func opener[P providers.Provider](open func(map[string]any) (P, error)) func(map[string]any) (providers.Provider, error) {
 	return func(attributes map[string]any) (providers.Provider, error) {
@@ -67,16 +63,24 @@ func opener[P providers.Provider](open func(map[string]any) (P, error)) func(map
 	}
 }
 
-// openLocal knows the attribute folder: where machines are kept.
+// openLocal knows the attribute folder, where machines are kept, and instead of it door, the socket in one of those machines
+// (local.DoorSocket) behind which the host is.
 func openLocal(attributes map[string]any) (providers.Provider, error) {
-	if err := providers.KnownAttributes("local", attributes, "folder"); err != nil {
+	if err := providers.KnownAttributes("local", attributes, "folder", "door"); err != nil {
 		return nil, err
+	}
+	door, err := providers.TextAttribute("local", attributes, "door")
+	if err != nil {
+		return nil, err
+	}
+	if door != "" {
+		return openDoor(door)
 	}
 	folder, err := providers.TextAttribute("local", attributes, "folder")
 	if err != nil {
 		return nil, err
 	}
-	return patient(local.New(local.Options{Folder: folder})), nil
+	return patient(local.New(local.Options{Folder: folder, Doors: true})), nil
 }
 
 // openFake knows the attributes path, the file that the objects are in, and options, how the vendor behaves, as JSON.

@@ -49,12 +49,22 @@ type Options struct {
 	Folder string // absolute path of a folder on a real disk; empty means DefaultFolder
 	// Address says which address of its network a new machine gets; the zero one, or no function: one that is free.
 	Address func(providers.MachineSpec) netip.Addr
+	// Doors says that this program calls DoorMain: a machine with CloudAgent gets a door, DoorSocket. Else it gets none.
+	Doors bool
 }
+
+// A machine with CloudAgent has a door: a socket, behind which a process of the host, which goes by DoorName, makes and changes
+// the owner's objects for whoever is root in the machine.
+const (
+	DoorName   = "provision-door"
+	DoorSocket = "/run/provision/door.sock"
+)
 
 // A Provider makes machines, networks, balancers and volumes on this host. It is safe for concurrent use, also by several processes.
 type Provider struct {
 	folder string
 	wanted func(providers.MachineSpec) netip.Addr
+	doors  bool
 	reap   time.Duration // how long Delete waits for the host's process 1 to reap the supervisor
 	cut    func() error  // for tests: asked at every place where a process may die; nil: never
 }
@@ -67,7 +77,7 @@ func New(o Options) *Provider {
 	if o.Address == nil {
 		o.Address = func(providers.MachineSpec) netip.Addr { return netip.Addr{} }
 	}
-	return &Provider{folder: o.Folder, wanted: o.Address, reap: 3 * time.Second}
+	return &Provider{folder: o.Folder, wanted: o.Address, doors: o.Doors, reap: 3 * time.Second}
 }
 
 // Name returns "local".

@@ -164,6 +164,11 @@ func (m machines) Update(ctx context.Context, id providers.ID, spec providers.Ma
 			return providers.Machine{}, err
 		}
 	}
+	if spec.CloudAgent != r.Spec.CloudAgent {
+		if err := m.refurnish(ctx, r, spec.CloudAgent); err != nil {
+			return providers.Machine{}, err
+		}
+	}
 	if err := m.renumber(ctx, r); err != nil {
 		return providers.Machine{}, err
 	}
@@ -229,6 +234,9 @@ func (m machines) intend(ctx context.Context, s providers.MachineSpec) (*machine
 		return nil, err
 	}
 	if r.Program, err = m.p.installProgram(); err != nil {
+		return nil, err
+	}
+	if err := m.furnish(r); err != nil {
 		return nil, err
 	}
 	return r, errors.Join(r.save(dir), m.p.step(ctx))

@@ -3,6 +3,7 @@
 package local
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -42,6 +43,8 @@ func Machine(args []string) (ran bool, code int) {
 			return true, powerMain(initName, args[1:])
 		}
 		return true, initMain()
+	case DoorName:
+		return true, complain(errors.New("this program has no doors"))
 	case "reboot", "poweroff", "halt", "shutdown":
 		if _, err := os.Stat(insideFile); err != nil {
 			return false, 0

@@ -5,6 +5,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"net"
 	"runtime"
 
 	"github.com/provisionhq/provision/providers"
@@ -12,6 +13,15 @@ import (
 
 // Machine runs what a machine is made of; on this system there are none.
 func Machine([]string) (ran bool, code int) { return false, 0 }
+
+// A Door is what DoorMain serves.
+type Door struct {
+	Provider *Provider
+	Machine  providers.Key
+}
+
+// DoorMain is the process of a door; on this system there is none.
+func DoorMain([]string, func(Door, net.Listener) error) int { return 1 }
 
 func unsupported() error {
 	return fmt.Errorf("provider local: %w: machines on the host at hand need Linux, this is %s", providers.Unsupported, runtime.GOOS)

@@ -106,7 +106,7 @@ func (p *Provider) sweepPrograms() error {
 	}
 	used := map[string]bool{}
 	for _, m := range ms {
-		used[m.Program] = true
+		used[m.Program], used[m.Door] = true, true
 	}
 	for _, b := range bs {
 		used[b.Program] = true

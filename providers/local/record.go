@@ -33,6 +33,7 @@ type record[Spec any] struct {
 	Next     netip.Addr   `json:"next,omitzero"`       // machine: the address that it is about to get, or has just got
 	HostKeys []string     `json:"host_keys,omitempty"` // machine
 	Program  string       `json:"program,omitempty"`   // machine and balancer: name of the file in bin
+	Door     string       `json:"door,omitempty"`      // machine: name of the file in bin that is its door; empty: it has none
 	Netns    string       `json:"netns,omitempty"`     // machine and balancer: where their network's namespace is mounted
 	Layers   []string     `json:"layers,omitempty"`    // machine: folders of the host that its root shows, "/" first
 	Revision int          `json:"revision,omitempty"`  // balancer: how often the spec was changed

@@ -83,6 +83,8 @@ type supervisor struct {
 	stop  bool // somebody wants the machine to stay off
 	size  providers.MachineType
 	init  *os.Process
+
+	changed chan os.Signal // the record may be another
 }
 
 // superviseMain is the supervisor's process. Its arguments are folder, owner and name.
@@ -93,7 +95,7 @@ func superviseMain(args []string) int {
 		return complain(errors.New("usage: " + supervisorName + " FOLDER OWNER NAME"))
 	}
 	p := New(Options{Folder: args[0]})
-	s := &supervisor{p: p, key: providers.Key{Owner: providers.Owner(args[1]), Name: args[2]}}
+	s := &supervisor{p: p, key: providers.Key{Owner: providers.Owner(args[1]), Name: args[2]}, changed: make(chan os.Signal, 1)}
 	s.dir = p.dir(providers.MachineNoun, s.key)
 	alive, err := holdAlive(s.dir)
 	if err != nil {
@@ -120,7 +122,8 @@ func (s *supervisor) save() error { return writeJSON(filepath.Join(s.dir, "state
 func (s *supervisor) run() int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT)
-	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	signal.Notify(s.changed, unix.SIGHUP)
+	signal.Ignore(unix.SIGPIPE)
 	err := s.leaveSession()
 	for quick := 0; err == nil && !s.stop && quick < maxQuickBoots; quick++ {
 		began := time.Now()
@@ -186,6 +189,7 @@ func (s *supervisor) boot(signals <-chan os.Signal) (again bool, err error) {
 		<-ended
 		return false, err
 	}
+	defer s.keptDoor()()
 	return s.wait(signals, ended), nil
 }
 
