@@ -206,7 +206,7 @@ func takeSnapshot(t *testing.T, name string) snapshot {
 		"namespaces":  "ls /run/netns 2>/dev/null; lsns -n -o TYPE,COMMAND 2>/dev/null | grep -E 'machine|" + name + "' || true",
 		"nft":         "nft list tables",
 		"cgroups":     "find /sys/fs/cgroup -path '*/provision' -o -path '*/provision/*' -type d",
-		"processes":   "ps -eo args | grep -E 'node-agent|kubelet|containerd|kube-|etcd|machine-|/provision/local' | grep -v -E 'grep|go test|ps -eo' || true",
+		"processes":   "ps -eo args | grep -E 'node-agent|kubelet|containerd|kube-|etcd|machine-|/provision/local' | grep -v -E 'grep|go test|ps -eo|tool/linux_amd64' || true",
 		"routes":      "ip route",
 		"loops":       "ls /dev | grep -E '^loop[0-9]{4}$' || true",
 		"local files": "find /var/lib/provision 2>/dev/null || true",

@@ -68,7 +68,7 @@ func newManager(o Options) (*manager, error) {
 	i := &instances{scheme: o.Cloud.Vendor, region: regionOf(o.Cloud), machines: machinesOf(o.Cloud, o.Provider)}
 	if o.Provider != nil {
 		i.scheme, i.lag, i.get = o.Provider.Name(), o.Provider.Caps().Lag, o.Provider.Machines().Get
-	} else if o.Cloud.Machines == nil {
+	} else if o.Cloud.Machines == nil && !o.Cloud.Blind {
 		return nil, fmt.Errorf("vendor %s: neither its API nor a list of its machines is at hand", o.Cloud.Vendor)
 	}
 	m.cloud = &cloud{name: o.Cloud.Vendor, nodes: i}
@@ -105,6 +105,14 @@ func (m *manager) controllers(events record.EventRecorder) (run []func(context.C
 // upstream are upstream's controllers.
 func (m *manager) upstream() (run []func(context.Context), err error) {
 	nodes, services := m.factory.Core().V1().Nodes(), m.factory.Core().V1().Services()
+	s, err := service.New(m.cloud, m.Client, services, nodes, m.Cloud.Cluster, nil)
+	if err != nil {
+		return nil, fmt.Errorf("service controller: %w", err)
+	}
+	run = append(run, func(ctx context.Context) { s.Run(ctx, servicesAtOnce, m.metrics) })
+	if m.Cloud.Blind { // kubelets say themselves where they are, and nobody knows which machines are gone
+		return run, nil
+	}
 	n, err := node.NewCloudNodeController(nodes, m.Client, m.cloud, addressesEvery, nodesAtOnce, nodesAtOnce)
 	if err != nil {
 		return nil, fmt.Errorf("node controller: %w", err)
@@ -113,15 +121,10 @@ func (m *manager) upstream() (run []func(context.Context), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("node lifecycle controller: %w", err)
 	}
-	s, err := service.New(m.cloud, m.Client, services, nodes, m.Cloud.Cluster, nil)
-	if err != nil {
-		return nil, fmt.Errorf("service controller: %w", err)
-	}
-	return []func(context.Context){
+	return append(run,
 		func(ctx context.Context) { n.RunWithContext(ctx, m.metrics) },
 		func(ctx context.Context) { l.Run(ctx, m.metrics) },
-		func(ctx context.Context) { s.Run(ctx, servicesAtOnce, m.metrics) },
-	}, nil
+	), nil
 }
 
 // regionOf returns the region, as the provider's block names it.

@@ -37,10 +37,13 @@ func Vendors() []Vendor {
 		{"azure", "Microsoft Azure", opener(azure.Open), nil, nil},
 		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake, nil, []string{"path"}},
 		{"gcp", "Google Cloud", opener(gcp.Open), nil, nil},
-		{"local", "machines made of namespaces on this host", openLocal, nil, []string{"folder"}},
-		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, nil, []string{"inventory", "key"}},
+		{"local", "machines made of namespaces on this host", openLocal, throughDoor, []string{"folder"}},
+		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, blind, []string{"inventory", "key"}},
 	}
 }
+
+// blind is how a vendor is reached that cannot be asked from a node.
+func blind(map[string]any) (map[string]any, bool) { return nil, true }
 
 // Open returns the provider of that name; an error that wraps providers.NotFound if there is none.
 func Open(name string, attributes map[string]any) (providers.Provider, error) {

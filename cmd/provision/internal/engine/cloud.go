@@ -14,6 +14,9 @@ func (e *Engine) nodeCloud() *templates.NodeCloud {
 		return nil
 	}
 	caps := e.Provider.Caps()
+	if e.Inside.Blind && len(e.Cluster.Network.Balancers) == 0 { // it would have nothing to do
+		return nil
+	}
 	return &templates.NodeCloud{
 		Vendor: e.Cluster.Provider.Name, External: !e.Inside.Blind,
 		Volumes: caps.Volumes && !e.Inside.Blind, Announced: caps.Announced,
