@@ -48,38 +48,13 @@ func (b balancers) Create(ctx context.Context, spec providers.LoadBalancerSpec) 
 }
 
 // Get returns the balancer as it is.
-func (b balancers) Get(ctx context.Context, id providers.ID) (_ providers.LoadBalancer, err error) {
-	defer about("get", providers.BalancerNoun, providers.Key{Name: string(id)}, &err)
-	r, err := byID[providers.LoadBalancerSpec](b.p, providers.BalancerNoun, id)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return providers.LoadBalancer{}, err
-	}
-	if r == nil {
-		return providers.LoadBalancer{}, providers.NotFound
-	}
-	now, err := listening(b.dir(r))
-	return b.object(r, now), err
+func (b balancers) Get(ctx context.Context, id providers.ID) (providers.LoadBalancer, error) {
+	return get(ctx, b.p, providers.BalancerNoun, id, b.seen)
 }
 
 // List returns the owner's balancers as they are.
-func (b balancers) List(ctx context.Context, o providers.Owner) (_ []providers.LoadBalancer, err error) {
-	defer about("list", providers.BalancerNoun, providers.Key{Owner: o}, &err)
-	if o == "" {
-		return nil, fail(providers.Invalid, "the owner is empty")
-	}
-	rs, err := records[providers.LoadBalancerSpec](b.p, providers.BalancerNoun, o)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return nil, err
-	}
-	var all []providers.LoadBalancer
-	for _, r := range rs {
-		now, err := listening(b.dir(r))
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, b.object(r, now))
-	}
-	return all, nil
+func (b balancers) List(ctx context.Context, o providers.Owner) ([]providers.LoadBalancer, error) {
+	return list(ctx, b.p, providers.BalancerNoun, o, b.seen)
 }
 
 // Delete ends the balancer, connections included.
@@ -141,8 +116,7 @@ func (b balancers) Update(ctx context.Context, id providers.ID, spec providers.L
 	if err := b.renumber(ctx, r); err != nil {
 		return providers.LoadBalancer{}, err
 	}
-	now, err := listening(b.dir(r))
-	return b.object(r, now), err
+	return b.seen(r)
 }
 
 // become changes what the balancer does, first in the network's rules and then for its process, if anything differs.
@@ -371,6 +345,12 @@ func (b balancers) dropTargetOf(ctx context.Context, key providers.Key, machine 
 
 func (b balancers) dir(r *balancerRecord) string {
 	return b.p.dir(providers.BalancerNoun, r.Spec.Key())
+}
+
+// seen is object of the balancer as it is now.
+func (b balancers) seen(r *balancerRecord) (providers.LoadBalancer, error) {
+	now, err := listening(b.dir(r))
+	return b.object(r, now), err
 }
 
 func (b balancers) object(r *balancerRecord, now balancerState) providers.LoadBalancer {

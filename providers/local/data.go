@@ -56,6 +56,15 @@ func stretchFile(path string, sizeGiB int) error {
 // errBusy says that a file was written to while it was copied.
 var errBusy = errors.New("it is written to all the while")
 
+// takes returns how many bytes of the disk the file takes, 0 if there is none.
+func takes(file string) uint64 {
+	var s unix.Stat_t
+	if err := unix.Stat(file, &s); err != nil {
+		return 0
+	}
+	return uint64(s.Blocks) * 512
+}
+
 // copyData makes to a copy of from as it is at one moment. A file system that shares blocks between files (xfs, btrfs) does that
 // at once and for nothing. Else the data are copied, without the holes, and again if somebody wrote meanwhile; errBusy if somebody
 // always does.
@@ -116,9 +125,9 @@ func roomFor(p *Provider, f *os.File) error {
 	if err := unix.Statfs(p.folder, &fs); err != nil {
 		return err
 	}
-	takes, free := uint64(s.Sys().(*syscall.Stat_t).Blocks)*512, fs.Bavail*uint64(fs.Bsize)
-	if takes > free {
-		return fail(providers.Capacity, "a copy takes %d MiB: the file system of %s has %d MiB free", takes>>20, p.folder, free>>20)
+	needs, free := uint64(s.Sys().(*syscall.Stat_t).Blocks)*512, fs.Bavail*uint64(fs.Bsize)
+	if needs > free {
+		return fail(providers.Capacity, "a copy takes %d MiB: the file system of %s has %d MiB free", needs>>20, p.folder, free>>20)
 	}
 	return nil
 }

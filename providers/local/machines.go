@@ -76,37 +76,13 @@ func (m machines) bringUp(ctx context.Context, r *machineRecord) error {
 }
 
 // Get returns the machine as it is.
-func (m machines) Get(ctx context.Context, id providers.ID) (_ providers.Machine, err error) {
-	defer about("get", providers.MachineNoun, providers.Key{Name: string(id)}, &err)
-	r, err := byID[providers.MachineSpec](m.p, providers.MachineNoun, id)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return providers.Machine{}, err
-	}
-	if r == nil {
-		return providers.Machine{}, providers.NotFound
-	}
-	return m.object(r)
+func (m machines) Get(ctx context.Context, id providers.ID) (providers.Machine, error) {
+	return get(ctx, m.p, providers.MachineNoun, id, m.object)
 }
 
 // List returns the owner's machines as they are.
-func (m machines) List(ctx context.Context, o providers.Owner) (_ []providers.Machine, err error) {
-	defer about("list", providers.MachineNoun, providers.Key{Owner: o}, &err)
-	if o == "" {
-		return nil, fail(providers.Invalid, "the owner is empty")
-	}
-	rs, err := records[providers.MachineSpec](m.p, providers.MachineNoun, o)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return nil, err
-	}
-	var all []providers.Machine
-	for _, r := range rs {
-		o, err := m.object(r)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, o)
-	}
-	return all, nil
+func (m machines) List(ctx context.Context, o providers.Owner) ([]providers.Machine, error) {
+	return list(ctx, m.p, providers.MachineNoun, o, m.object)
 }
 
 // Delete ends all of the machine's processes at once and removes what is left of it.

@@ -49,55 +49,18 @@ func (n networks) Create(ctx context.Context, spec providers.NetworkSpec) (_ pro
 }
 
 // Get returns the network as it is.
-func (n networks) Get(ctx context.Context, id providers.ID) (_ providers.Network, err error) {
-	defer about("get", providers.NetworkNoun, providers.Key{Name: string(id)}, &err)
-	r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return providers.Network{}, err
-	}
-	if r == nil {
-		return providers.Network{}, providers.NotFound
-	}
-	return n.object(r), nil
+func (n networks) Get(ctx context.Context, id providers.ID) (providers.Network, error) {
+	return get(ctx, n.p, providers.NetworkNoun, id, sure(n.object))
 }
 
 // List returns the owner's networks as they are.
-func (n networks) List(ctx context.Context, o providers.Owner) (_ []providers.Network, err error) {
-	defer about("list", providers.NetworkNoun, providers.Key{Owner: o}, &err)
-	if o == "" {
-		return nil, fail(providers.Invalid, "the owner is empty")
-	}
-	rs, err := records[providers.NetworkSpec](n.p, providers.NetworkNoun, o)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return nil, err
-	}
-	var all []providers.Network
-	for _, r := range rs {
-		all = append(all, n.object(r))
-	}
-	return all, nil
+func (n networks) List(ctx context.Context, o providers.Owner) ([]providers.Network, error) {
+	return list(ctx, n.p, providers.NetworkNoun, o, sure(n.object))
 }
 
 // Delete removes the network; Conflict if machines are in it.
-func (n networks) Delete(ctx context.Context, id providers.ID) (err error) {
-	key, ok := keyOf(id)
-	defer about("delete", providers.NetworkNoun, key, &err)
-	if !ok {
-		return nil
-	}
-	if r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id); r == nil {
-		return errors.Join(err, ctx.Err())
-	}
-	l, err := n.p.lockObject(ctx, providers.NetworkNoun, key)
-	if err != nil {
-		return err
-	}
-	defer n.p.finish(l, providers.NetworkNoun, key)
-	r, err := byID[providers.NetworkSpec](n.p, providers.NetworkNoun, id)
-	if r == nil {
-		return err
-	}
-	return n.remove(ctx, r)
+func (n networks) Delete(ctx context.Context, id providers.ID) error {
+	return remove(ctx, n.p, providers.NetworkNoun, id, func(r *networkRecord) error { return n.remove(ctx, r) })
 }
 
 // Update sets the rules, in one step, the tags, and the range that things are to have their addresses from.

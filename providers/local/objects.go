@@ -6,10 +6,71 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 
 	"github.com/provisionhq/provision/providers"
 )
+
+// get is Get of every kind. seen makes the object of its record.
+func get[S, O any](ctx context.Context, p *Provider, n providers.Noun, id providers.ID, seen func(*record[S]) (O, error)) (o O, err error) {
+	defer about("get", n, providers.Key{Name: string(id)}, &err)
+	r, err := byID[S](p, n, id)
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return o, err
+	}
+	if r == nil {
+		return o, providers.NotFound
+	}
+	return seen(r)
+}
+
+// list is List of every kind.
+func list[S, O any](ctx context.Context, p *Provider, n providers.Noun, owner providers.Owner, seen func(*record[S]) (O, error)) (all []O, err error) {
+	defer about("list", n, providers.Key{Owner: owner}, &err)
+	if owner == "" {
+		return nil, fail(providers.Invalid, "the owner is empty")
+	}
+	rs, err := records[S](p, n, owner)
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	for _, r := range rs {
+		o, err := seen(r)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// sure makes a seen of a function that cannot fail.
+func sure[S, O any](object func(*record[S]) O) func(*record[S]) (O, error) {
+	return func(r *record[S]) (O, error) { return object(r), nil }
+}
+
+// remove is Delete of a kind that has no process to end: erase is called with the record of what is there, under its lock.
+func remove[S any](ctx context.Context, p *Provider, n providers.Noun, id providers.ID, erase func(*record[S]) error) (err error) {
+	key, ok := keyOf(id)
+	defer about("delete", n, key, &err)
+	if !ok {
+		return nil
+	}
+	if r, err := byID[S](p, n, id); r == nil {
+		return errors.Join(err, ctx.Err())
+	}
+	l, err := p.lockObject(ctx, n, key)
+	if err != nil {
+		return err
+	}
+	defer p.finish(l, n, key)
+	r, err := byID[S](p, n, id)
+	if err != nil || r == nil {
+		return err
+	}
+	return erase(r)
+}
 
 // alike compares two values; empty and absent are one.
 func alike(a, b any) bool {

@@ -48,58 +48,23 @@ func (n snapshots) Create(ctx context.Context, spec providers.SnapshotSpec) (_ p
 }
 
 // Get returns the snapshot as it is.
-func (n snapshots) Get(ctx context.Context, id providers.ID) (_ providers.Snapshot, err error) {
-	defer about("get", providers.SnapshotNoun, providers.Key{Name: string(id)}, &err)
-	r, err := byID[providers.SnapshotSpec](n.p, providers.SnapshotNoun, id)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return providers.Snapshot{}, err
-	}
-	if r == nil {
-		return providers.Snapshot{}, providers.NotFound
-	}
-	return n.object(r), nil
+func (n snapshots) Get(ctx context.Context, id providers.ID) (providers.Snapshot, error) {
+	return get(ctx, n.p, providers.SnapshotNoun, id, sure(n.object))
 }
 
 // List returns the owner's snapshots as they are.
-func (n snapshots) List(ctx context.Context, o providers.Owner) (_ []providers.Snapshot, err error) {
-	defer about("list", providers.SnapshotNoun, providers.Key{Owner: o}, &err)
-	if o == "" {
-		return nil, fail(providers.Invalid, "the owner is empty")
-	}
-	rs, err := records[providers.SnapshotSpec](n.p, providers.SnapshotNoun, o)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return nil, err
-	}
-	var all []providers.Snapshot
-	for _, r := range rs {
-		all = append(all, n.object(r))
-	}
-	return all, nil
+func (n snapshots) List(ctx context.Context, o providers.Owner) ([]providers.Snapshot, error) {
+	return list(ctx, n.p, providers.SnapshotNoun, o, sure(n.object))
 }
 
 // Delete removes the copy. Volumes that were made of it stay as they are.
-func (n snapshots) Delete(ctx context.Context, id providers.ID) (err error) {
-	key, ok := keyOf(id)
-	defer about("delete", providers.SnapshotNoun, key, &err)
-	if !ok {
-		return nil
-	}
-	if r, err := byID[providers.SnapshotSpec](n.p, providers.SnapshotNoun, id); r == nil {
-		return errors.Join(err, ctx.Err())
-	}
-	l, err := n.p.lockObject(ctx, providers.SnapshotNoun, key)
-	if err != nil {
-		return err
-	}
-	defer n.p.finish(l, providers.SnapshotNoun, key)
-	r, err := byID[providers.SnapshotSpec](n.p, providers.SnapshotNoun, id)
-	if err != nil || r == nil {
-		return err
-	}
-	if err := eraseData(ctx, n.p, r, n.dir(r)); err != nil {
-		return err
-	}
-	return n.p.sweepAll(ctx)
+func (n snapshots) Delete(ctx context.Context, id providers.ID) error {
+	return remove(ctx, n.p, providers.SnapshotNoun, id, func(r *snapshotRecord) error {
+		if err := eraseData(ctx, n.p, r, n.dir(r)); err != nil {
+			return err
+		}
+		return n.p.sweepAll(ctx)
+	})
 }
 
 // Update sets the tags.

@@ -51,61 +51,26 @@ func (v volumes) Create(ctx context.Context, spec providers.VolumeSpec) (_ provi
 }
 
 // Get returns the volume as it is.
-func (v volumes) Get(ctx context.Context, id providers.ID) (_ providers.Volume, err error) {
-	defer about("get", providers.VolumeNoun, providers.Key{Name: string(id)}, &err)
-	r, err := byID[providers.VolumeSpec](v.p, providers.VolumeNoun, id)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return providers.Volume{}, err
-	}
-	if r == nil {
-		return providers.Volume{}, providers.NotFound
-	}
-	return v.object(r), nil
+func (v volumes) Get(ctx context.Context, id providers.ID) (providers.Volume, error) {
+	return get(ctx, v.p, providers.VolumeNoun, id, sure(v.object))
 }
 
 // List returns the owner's volumes as they are.
-func (v volumes) List(ctx context.Context, o providers.Owner) (_ []providers.Volume, err error) {
-	defer about("list", providers.VolumeNoun, providers.Key{Owner: o}, &err)
-	if o == "" {
-		return nil, fail(providers.Invalid, "the owner is empty")
-	}
-	rs, err := records[providers.VolumeSpec](v.p, providers.VolumeNoun, o)
-	if err := errors.Join(err, ctx.Err()); err != nil {
-		return nil, err
-	}
-	var all []providers.Volume
-	for _, r := range rs {
-		all = append(all, v.object(r))
-	}
-	return all, nil
+func (v volumes) List(ctx context.Context, o providers.Owner) ([]providers.Volume, error) {
+	return list(ctx, v.p, providers.VolumeNoun, o, sure(v.object))
 }
 
 // Delete removes the volume with its data.
-func (v volumes) Delete(ctx context.Context, id providers.ID) (err error) {
-	key, ok := keyOf(id)
-	defer about("delete", providers.VolumeNoun, key, &err)
-	if !ok {
-		return nil
-	}
-	if r, err := byID[providers.VolumeSpec](v.p, providers.VolumeNoun, id); r == nil {
-		return errors.Join(err, ctx.Err())
-	}
-	l, err := v.p.lockObject(ctx, providers.VolumeNoun, key)
-	if err != nil {
-		return err
-	}
-	defer v.p.finish(l, providers.VolumeNoun, key)
-	r, err := byID[providers.VolumeSpec](v.p, providers.VolumeNoun, id)
-	switch {
-	case err != nil || r == nil:
-		return err
-	case r.Machine != "":
-		return fail(providers.Conflict, "it is attached to machine %s: detach it first", r.Machine)
-	}
-	if err := eraseData(ctx, v.p, r, v.dir(r)); err != nil {
-		return err
-	}
-	return v.p.sweepAll(ctx)
+func (v volumes) Delete(ctx context.Context, id providers.ID) error {
+	return remove(ctx, v.p, providers.VolumeNoun, id, func(r *volumeRecord) error {
+		if r.Machine != "" {
+			return fail(providers.Conflict, "it is attached to machine %s: detach it first", r.Machine)
+		}
+		if err := eraseData(ctx, v.p, r, v.dir(r)); err != nil {
+			return err
+		}
+		return v.p.sweepAll(ctx)
+	})
 }
 
 // Update sets the tags.
@@ -176,7 +141,7 @@ func (v volumes) intend(ctx context.Context, s providers.VolumeSpec) (*volumeRec
 			return nil, err
 		}
 	}
-	if err := v.p.room(s.SizeGiB); err != nil {
+	if err := v.p.room(s.SizeGiB, 0); err != nil {
 		return nil, err
 	}
 	all, err := v.p.all(ctx)
@@ -247,7 +212,7 @@ func (v volumes) Resize(ctx context.Context, id providers.ID, sizeGiB int) (_ pr
 		return providers.Volume{}, fail(providers.Invalid, "%d GiB: it has %d and never shrinks", sizeGiB, r.Spec.SizeGiB)
 	}
 	if sizeGiB > r.Spec.SizeGiB {
-		if err := v.p.room(sizeGiB); err != nil {
+		if err := v.p.room(sizeGiB, takes(dataOf(v.dir(r)))); err != nil {
 			return providers.Volume{}, err
 		}
 	}
@@ -321,18 +286,19 @@ func (v volumes) object(r *volumeRecord) providers.Volume {
 	return o
 }
 
-// room returns why a volume of that size has no place on this host. What other volumes have not written yet is not taken.
-func (p *Provider) room(sizeGiB int) error {
+// room returns why a volume of that size, of which so many bytes are written already, has no place on this host. What other volumes
+// have not written yet is not taken.
+func (p *Provider) room(sizeGiB int, has uint64) error {
 	var s unix.Statfs_t
 	if err := statfsAbove(p.folder, &s); err != nil {
 		return err
 	}
-	all, free := s.Blocks*uint64(s.Bsize)>>30, s.Bavail*uint64(s.Bsize)>>30
+	all, free := s.Blocks*uint64(s.Bsize)>>30, (s.Bavail*uint64(s.Bsize)+has)>>30
 	switch {
 	case uint64(sizeGiB) > all:
 		return fail(providers.Quota, "%d GiB: the file system of %s has %d GiB in all", sizeGiB, p.folder, all)
 	case uint64(sizeGiB) > free:
-		return fail(providers.Capacity, "%d GiB: the file system of %s has %d GiB free", sizeGiB, p.folder, free)
+		return fail(providers.Capacity, "%d GiB: the file system of %s has %d GiB for it", sizeGiB, p.folder, free)
 	}
 	return nil
 }
