@@ -299,6 +299,9 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 		return nil, err
 	}
 	a.notice(st)
+	if a.verb != nil && (a.verb.Name() == "plan" || a.verb.Name() == "status") {
+		options.Asked = "provision " + a.verb.Name() + " " + c.File
+	}
 	options.Provider, options.Cluster, options.State, options.ReadOnly = p, c, st, readOnly
 	options.Inside = inside(c.Provider)
 	options.Bundle, options.Agent, options.Width = a.bundle(), a.agent(), a.flags.width

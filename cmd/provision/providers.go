@@ -61,6 +61,10 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 		d.ID = diag.VendorDenied
 		d = d.Next("Log in with the vendor's own tool, or give the credentials where that has them, and run the same command again.")
 	}
+	if d.ID == diag.NotAccepted { // the vendor was not asked either
+		d.ID = diag.BadValue
+		d = d.Next("Mend the block, or what the vendor's own tools read in its place, and run the same command again.")
+	}
 	return nil, d
 }
 

@@ -12,8 +12,6 @@ package aws
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -105,21 +103,9 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("provider aws: %w", err)
 	}
-	cfg.HTTPClient = plain{cfg.HTTPClient}
+	cfg.HTTPClient = &plain{HTTPClient: cfg.HTTPClient, region: cfg.Region}
 	return &Provider{o: o, ec2: ec2.NewFromConfig(cfg), elb: elb.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), quo: servicequotas.NewFromConfig(cfg),
 		iam: iam.NewFromConfig(cfg), sizes: map[string]size{}, nets: map[string]*cached{}}, nil
-}
-
-// plain keeps net/http from having a request's body write itself. The SDK closes the body as soon as an answer begins; its writer
-// then says io.EOF to net/http, if that still looks for the body's end, and net/http drops the connection in the middle of the answer.
-type plain struct{ aws.HTTPClient }
-
-// Do sends the request.
-func (c plain) Do(req *http.Request) (*http.Response, error) {
-	if req.Body != nil && req.Body != http.NoBody {
-		req.Body = struct{ io.ReadCloser }{req.Body}
-	}
-	return c.HTTPClient.Do(req)
 }
 
 // complete fills in defaults.

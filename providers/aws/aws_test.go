@@ -104,7 +104,7 @@ func behind(t *testing.T, c *awstest.Cloud) *ec2.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.HTTPClient = plain{cfg.HTTPClient}
+	cfg.HTTPClient = &plain{HTTPClient: cfg.HTTPClient}
 	return ec2.NewFromConfig(cfg)
 }
 

@@ -157,7 +157,10 @@ func kindOf(err error) providers.Kind {
 	}
 	var answer *awshttp.ResponseError
 	var signing interface{ SigningError() bool }
+	var wrong *nowhere
 	switch {
+	case errors.As(err, &wrong):
+		return providers.Invalid
 	case exact != "":
 		return exact
 	case rest != "":
@@ -214,6 +217,13 @@ func kinded(err error) error {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		r.Code, r.Message = api.ErrorCode(), api.ErrorMessage()
+	}
+	var wrong *nowhere
+	switch {
+	case errors.As(err, &wrong):
+		r.Message = wrong.Error()
+	case noCredentials(err):
+		r.Message = "no credentials that hold: run aws sso login or aws configure, name a profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: " + r.Message
 	}
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) {

@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -86,6 +91,41 @@ func TestErrorsKeepTheRequest(t *testing.T) {
 	var r *Refusal
 	if !errors.As(err, &r) || r.Code != "InsufficientInstanceCapacity" || codeOf(err) != r.Code {
 		t.Errorf("AWS's words are lost: %#v", r)
+	}
+}
+
+// A deaf is a network that knows no names until it hears.
+type deaf struct{ hears bool }
+
+func (d *deaf) Do(r *http.Request) (*http.Response, error) {
+	if !d.hears {
+		return nil, &url.Error{Op: "Post", URL: r.URL.String(), Err: &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}}
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`<DescribeVpcsResponse/>`)), Header: http.Header{}, Request: r}, nil
+}
+
+// TestNoSuchRegion: a region that there is not is told at once, and a network that fails later is something else.
+func TestNoSuchRegion(t *testing.T) {
+	p, err := New(t.Context(), Options{Region: "eu-nowhere-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := &deaf{}
+	client := &plain{HTTPClient: network, region: "eu-nowhere-1"}
+	p.ec2 = ec2.New(p.ec2.Options(), func(o *ec2.Options) {
+		o.HTTPClient, o.Credentials = client, credentials.NewStaticCredentialsProvider("id", "key", "")
+	})
+	_, err = p.Networks().List(t.Context(), "demo")
+	if want := "list network demo: invalid: DescribeVpcs: there is no server ec2.eu-nowhere-1.amazonaws.com: AWS has no region eu-nowhere-1, or this host cannot look up names of the internet"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	network.hears = true
+	if _, err := p.Networks().List(t.Context(), "demo"); err != nil {
+		t.Error(err)
+	}
+	network.hears = false
+	if _, err := p.Networks().List(t.Context(), "demo"); providers.KindOf(err) != providers.Unavailable {
+		t.Errorf("after AWS has answered: %v", err)
 	}
 }
 

@@ -31,7 +31,7 @@ func accounts(t *testing.T, c *awstest.Cloud) *iam.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.HTTPClient = plain{cfg.HTTPClient}
+	cfg.HTTPClient = &plain{HTTPClient: cfg.HTTPClient}
 	return iam.NewFromConfig(cfg)
 }
 

@@ -86,7 +86,10 @@ func (p *Provider) identity(ctx context.Context) (string, error) {
 	scope := p.o.cloud().Services[cloud.ResourceManager].Audience + "/.default"
 	token, err := p.who.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}, TenantID: p.o.Tenant})
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", cmp.Or(kindOf(err), providers.Denied), err)
+		if kind := kindOf(err); kind == providers.Unavailable { // whatever it is, it is about who asks
+			err = fail(providers.Denied, "%w", err)
+		}
+		return "", kinded(err)
 	}
 	words := strings.Split(token.Token, ".")
 	if len(words) != 3 {

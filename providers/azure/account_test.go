@@ -270,7 +270,14 @@ func TestRangeThatOverlaps(t *testing.T) {
 type locked struct{}
 
 func (locked) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	return azcore.AccessToken{}, errors.New("DefaultAzureCredential: failed to acquire a token.")
+	return azcore.AccessToken{}, errors.New(`DefaultAzureCredential: failed to acquire a token.
+Attempted credentials:
+	EnvironmentCredential: missing environment variable AZURE_TENANT_ID
+	ManagedIdentityCredential authentication failed.
+		GET http://169.254.169.254/metadata/identity/oauth2/token
+		--------------------------------------------------------------------------------
+		RESPONSE 403: 403 Forbidden
+`)
 }
 
 // TestCredentials has no, expired and foreign credentials refused, and Azure not answering told apart.
@@ -278,7 +285,10 @@ func TestCredentials(t *testing.T) {
 	c := azuretest.New(azuretest.Options{})
 	p := open(t, c, Options{})
 	p.who = locked{}
-	if _, err := p.Account().Check(t.Context(), wish()); providers.KindOf(err) != providers.Denied {
+	_, err := p.Account().Check(t.Context(), wish())
+	want := "denied: no credentials that hold: run az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: " +
+		"EnvironmentCredential: missing environment variable AZURE_TENANT_ID; ManagedIdentityCredential authentication failed"
+	if providers.KindOf(err) != providers.Denied || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("without credentials: %v", err)
 	}
 	for code, want := range map[string]providers.Kind{"SubscriptionNotFound": providers.Denied, "ExpiredAuthenticationToken": providers.Denied, "ServiceUnavailable": providers.Unavailable} {

@@ -253,6 +253,27 @@ func unidentified(err error) bool {
 	return strings.Contains(err.Error(), "failed to acquire a token") || strings.Contains(err.Error(), "DefaultAzureCredential:")
 }
 
+// A stranger is that the SDK's chain of credentials had none that hold.
+type stranger struct{ err error }
+
+// Error says what to do, and what the chain tried, without the answers of servers that it quotes whole.
+func (s *stranger) Error() string {
+	var tried []string
+	for l := range strings.Lines(s.err.Error()) {
+		if l = strings.TrimSpace(l); strings.Contains(l, "Credential") && !strings.HasPrefix(l, "DefaultAzureCredential") {
+			tried = append(tried, strings.TrimRight(l, ". "))
+		}
+	}
+	said := "no credentials that hold: run az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
+	if len(tried) > 0 {
+		said += ": " + strings.Join(tried, "; ")
+	}
+	return said
+}
+
+// Unwrap returns the SDK's error.
+func (s *stranger) Unwrap() error { return s.err }
+
 // kinded gives an error of the SDK its Kind and Azure's words, and its word on when to try again. A context's error stays as it is.
 func kinded(err error) error {
 	k := kindOf(err)
@@ -260,7 +281,10 @@ func kinded(err error) error {
 		return err
 	}
 	r := refusal(err)
-	if r == nil {
+	switch {
+	case r == nil && unidentified(err):
+		return fmt.Errorf("%w: %w", k, &stranger{err})
+	case r == nil:
 		return fmt.Errorf("%w: %w", k, err)
 	}
 	var e *azcore.ResponseError

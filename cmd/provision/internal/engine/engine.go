@@ -34,6 +34,7 @@ type Options struct {
 	Replace  []string       // patterns of the addresses of machines to replace, whatever they are like
 	Saved    string         // ID of the saved plan that is executed; empty if it is none
 	Again    string         // the command that goes on, for advice; empty: the verb with the cluster's file
+	Asked    string         // the command that was given, where it only looks; empty: as Again
 	Accept   []string       // what a person accepts to lose: DataLoss
 	NoCheck  bool           // Preflight asks nothing
 	Inside   *Inside        // how a cloud agent on the cluster's own machines reaches the vendor; nil: it cannot, and there is none

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -200,7 +201,7 @@ func (e *Engine) vendorError(what string, err error) error {
 	if kind == providers.Denied {
 		d.ID = diag.VendorDenied
 	}
-	d = d.Next(mendLook(d.ID)+"Then run the same command again:", e.again())
+	d = d.Next(mendLook(d.ID)+"Then run the same command again:", cmp.Or(e.Asked, e.again()))
 	var known interface{ Advice() (string, []string) }
 	if errors.As(err, &known) {
 		d.Advice, d.Commands = known.Advice()
