@@ -27,6 +27,9 @@ type rehearsal struct {
 	fresh   bool   // this command started the box
 }
 
+// rehearsals is the folder that they are kept in, beside the states of clusters.
+const rehearsals = ".rehearsals"
+
 // rehearseFlag gives a verb the flag.
 func (a *app) rehearseFlag(c *cobra.Command) {
 	c.Flags().BoolVar(&a.flags.rehearse, "rehearse", false, "work on a rehearsal of the cluster: its vendor in a box on this host, and no account (docs/rehearse.md)")
@@ -40,13 +43,16 @@ func rehearsed() map[string][]string {
 func (r *rehearsal) box() string   { return filepath.Join(r.folder, "box") }
 func (r *rehearsal) state() string { return filepath.Join(r.folder, "state") }
 
+// seen is where it is kept what was seen of the state: apart from what is remembered of the cluster itself, which has the same name.
+func (r *rehearsal) seen() string { return filepath.Join(r.folder, "seen") }
+
 // rehearse makes the command one on the rehearsal of the cluster: from here on its vendor is the box. Verbs that make something start a
 // box if none serves.
 func (a *app) rehearse(ctx context.Context, c *config.Cluster) error {
 	if err := a.mayRehearse(c); err != nil {
 		return err
 	}
-	a.rehearsal = &rehearsal{program: beside("cloud-box"), folder: a.xdg("XDG_STATE_HOME", filepath.Join(".local", "state"), filepath.Join(".rehearsals", c.Provider.Name, c.Name))}
+	a.rehearsal = &rehearsal{program: beside("cloud-box"), folder: a.xdg("XDG_STATE_HOME", filepath.Join(".local", "state"), filepath.Join(rehearsals, c.Provider.Name, c.Name))}
 	r := a.rehearsal
 	environment, err := r.serving(ctx)
 	if err == nil && environment == nil {
@@ -63,6 +69,8 @@ func (a *app) rehearse(ctx context.Context, c *config.Cluster) error {
 	}
 	a.become(rehearsed()[c.Provider.Name], environment)
 	a.flags.state.dir = r.state()
+	// Keys and passphrases of the cluster's own state are not asked for.
+	c.State = config.State{}
 	for _, name := range []string{"profile", "endpoint", "project", "subscription", "tenant"} { // they lead to the vendor, or say whose it is
 		delete(c.Provider.Attributes, name)
 	}
@@ -138,7 +146,7 @@ func (r *rehearsal) ask(ctx context.Context, verb string) ([]byte, error) {
 
 // begin starts a box, which outlives this command. What there was of an earlier one is gone, so its state goes too.
 func (r *rehearsal) begin(ctx context.Context, vendor string) (map[string]string, error) {
-	if err := errors.Join(os.RemoveAll(r.state()), os.MkdirAll(r.box(), 0o700)); err != nil {
+	if err := errors.Join(os.RemoveAll(r.state()), os.RemoveAll(r.seen()), os.MkdirAll(r.box(), 0o700)); err != nil {
 		return nil, err
 	}
 	log, err := os.OpenFile(filepath.Join(r.folder, "box.log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
@@ -187,7 +195,11 @@ func (r *rehearsal) end(ctx context.Context) error {
 	if _, err := r.ask(context.WithoutCancel(ctx), "clean"); err != nil {
 		return err
 	}
-	return os.RemoveAll(r.folder)
+	err := os.RemoveAll(r.folder)
+	for dir := filepath.Dir(r.folder); err == nil && os.Remove(dir) == nil && filepath.Base(dir) != rehearsals; {
+		dir = filepath.Dir(dir) // folders of the vendor and of all rehearsals, unless another one is in them
+	}
+	return err
 }
 
 // anything says whether the owner has something at the vendor.

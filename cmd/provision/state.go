@@ -58,6 +58,9 @@ func (a *app) stateOptions(c *config.Cluster) (state.Options, error) {
 			}
 		},
 	}
+	if a.rehearsal != nil {
+		o.Seen = a.rehearsal.seen()
+	}
 	switch {
 	case f.dir != "":
 	case f.settled:
