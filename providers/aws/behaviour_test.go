@@ -358,3 +358,33 @@ func TestAnswersAreReadToTheirEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestInstanceEndsWhileItStarts has AWS end an instance that is on its way to run: that is told with AWS's reason, and the same call made
+// again brings another one.
+func TestInstanceEndsWhileItStarts(t *testing.T) {
+	p := open(t, awstest.Options{Slow: 20}, oneZone)
+	n := standing(t, p)
+	e := behind(t, cloud)
+	ended := make(chan string, 1)
+	go func() {
+		for t.Context().Err() == nil {
+			out, err := e.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{})
+			if err == nil && len(out.Reservations) == 1 {
+				id := aws.ToString(out.Reservations[0].Instances[0].InstanceId)
+				if _, err := e.TerminateInstances(t.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{id}}); err == nil {
+					ended <- id
+					return
+				}
+			}
+		}
+	}()
+	_, err := p.Machines().Create(t.Context(), node(n, "demo-a-0", "a"))
+	id := <-ended
+	if providers.KindOf(err) != providers.Unavailable || !strings.Contains(err.Error(), "instance "+id+" ended while it started") {
+		t.Fatalf("of an instance that AWS ended: %v", err)
+	}
+	m, err := p.Machines().Create(t.Context(), node(n, "demo-a-0", "a"))
+	if err != nil || string(m.ID) == id || m.State != providers.Running {
+		t.Errorf("made again: %+v, %v", m, err)
+	}
+}

@@ -82,7 +82,7 @@ func (p *Provider) instances(ctx context.Context, f []types.Filter) (all []types
 	return all, err
 }
 
-// instance returns the one of that ID; NotFound if it is gone.
+// instance returns the one of that ID; NotFound if it is gone, with what AWS still says of it, for an hour or so.
 func (p *Provider) instance(ctx context.Context, id providers.ID) (i types.Instance, err error) {
 	if !isID(string(id), "i") {
 		return i, fail(providers.NotFound, "%q is not the ID of an instance", id)
@@ -92,7 +92,7 @@ func (p *Provider) instance(ctx context.Context, id providers.ID) (i types.Insta
 		return i, err
 	}
 	for _, r := range out.Reservations {
-		for _, i := range r.Instances {
+		for _, i = range r.Instances {
 			if live(i) {
 				return i, nil
 			}

@@ -234,7 +234,7 @@ func (m machines) ready(ctx context.Context, i types.Instance) (providers.Machin
 	err = m.p.wait(ctx, "the tags of instance "+id+" are not seen", func() (bool, error) {
 		i, err := m.p.instance(ctx, providers.ID(id))
 		o = machine(i)
-		return len(o.HostKeys) > 0, ignoring(err)
+		return err == nil && len(o.HostKeys) > 0, ignoring(err)
 	})
 	return o, err
 }
