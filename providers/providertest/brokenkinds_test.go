@@ -130,6 +130,15 @@ func seems(change func(*providers.Machine)) func(*Fixture, *patched) {
 
 func brokenMachines() []broken {
 	return []broken{
+		{rule: "machine/cloud-agent", spoil: func(_ *Fixture, p *patched) {
+			old := p.machines
+			p.twistMachines(machineTwist{create: func(ctx context.Context, s providers.MachineSpec) (providers.Machine, error) {
+				if s.CloudAgent {
+					return providers.Machine{}, providers.Unsupported
+				}
+				return old.Create(ctx, s)
+			}})
+		}},
 		{rule: "machine/running", spoil: seems(func(m *providers.Machine) { m.State = providers.Pending })},
 		{rule: "machine/address", spoil: seems(func(m *providers.Machine) { m.Private = netip.MustParseAddr("203.0.113.9") })},
 		{rule: "machine/node-id", spoil: seems(func(m *providers.Machine) { m.NodeID = "other:///a/b" })},

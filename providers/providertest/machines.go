@@ -83,6 +83,8 @@ func machineCases() []Case {
 			Rule: "Update to another type must return Invalid and change nothing if the vendor cannot change it in place, or change it, because a plan that says it is done must be right."},
 		Case{Name: "machine/update-network", noun: n, run: cannotUpdate(of, "Update to another network", func(m *providers.MachineSpec) { m.Network = "none-such" }),
 			Rule: "Update to another network must return Invalid and change nothing, because the machine has its address there."},
+		Case{Name: "machine/cloud-agent", noun: n, run: tryCloudAgent,
+			Rule: "A machine that a cloud agent runs on must be made and removed as any other, because a vendor without identities ignores it, and one that has them cleans up."},
 		Case{Name: "machine/running", noun: n, run: machineIs(tryRunning),
 			Rule: "A machine that Create returns must be running, because bootstrap connects to it at once."},
 		Case{Name: "machine/address", noun: n, run: tryAddress,
@@ -176,6 +178,23 @@ func tryUpdateType(ctx context.Context, s *suite) error {
 	}
 	if d := diff(m, after); d != "" {
 		return fmt.Errorf("Update to type %s was refused and yet changed the machine (-before +after):\n%s", spec.Type, d)
+	}
+	return nil
+}
+
+// tryCloudAgent asks for no more than the machine: what it may do, only the vendor's own tests can tell.
+func tryCloudAgent(ctx context.Context, s *suite) error {
+	spec, err := s.machineSpec(ctx, s.owner, s.machines.name("h-agent"))
+	if err != nil {
+		return unmet("a spec", err)
+	}
+	spec.CloudAgent = true
+	m, err := s.Provider.Machines().Create(ctx, clone(spec))
+	if err != nil {
+		return fmt.Errorf("Create of a machine that a cloud agent runs on: %w", err)
+	}
+	if err := s.Provider.Machines().Delete(ctx, m.ID); err != nil {
+		return unmet("Delete", err)
 	}
 	return nil
 }
