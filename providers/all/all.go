@@ -24,7 +24,8 @@ type Vendor struct {
 	// that wraps providers.Invalid.
 	Open func(attributes map[string]any) (providers.Provider, error)
 	// Inside returns how the provider is opened on one of a cluster's own machines: the attributes there, or that it cannot be asked
-	// from there but nodes announce addresses (blind). nil: no cloud agent can serve the vendor.
+	// from there but nodes announce addresses (blind). nil: no cloud agent can serve the vendor. aws.Inside, azure.Inside and gcp.Inside say
+	// it for theirs; they are not in the table before a test has an agent work with them.
 	Inside func(attributes map[string]any) (there map[string]any, blind bool)
 	// Paths are the attributes that are paths: whoever reads them from a file makes them start where the file is.
 	Paths []string

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"time"
 
@@ -229,4 +230,15 @@ func (m machines) start(ctx context.Context, n *network, in *ec2.RunInstancesInp
 // unknownProfile says whether EC2 does not know the instance profile, or not its role.
 func unknownProfile(err error) bool {
 	return is(err, "InvalidParameterValue") && (strings.Contains(err.Error(), "Invalid IAM Instance Profile") || strings.Contains(err.Error(), "no associated IAM Roles"))
+}
+
+// Inside are the attributes to open the provider with on a machine that has an identity: those of a person's block, without the person's
+// profile, and with the region that the person's configuration tells, which the machine does not have.
+func Inside(attributes map[string]any) map[string]any {
+	there := maps.Clone(attributes)
+	if p, err := Open(attributes); err == nil {
+		there["region"] = p.o.Region
+	}
+	delete(there, "profile")
+	return there
 }

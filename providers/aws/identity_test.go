@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -317,5 +319,25 @@ func TestNamedProfile(t *testing.T) {
 		if got := asked(cloud, "iam"); got > 0 || len(identities(t, cloud)) != 1 {
 			t.Errorf("%s: IAM was asked %d times, there are %q", what, got, identities(t, cloud))
 		}
+	}
+}
+
+// TestInside opens the provider as a machine would that knows nothing of the person.
+func TestInside(t *testing.T) {
+	block := map[string]any{"profile": "work", "nat": "one", "zones": []any{"eu-central-1a"}}
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte("[profile work]\nregion = eu-central-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CONFIG_FILE", file)
+	t.Setenv("AWS_REGION", "")
+	there := Inside(block)
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	p, err := Open(there)
+	if err != nil || p.o.Region != "eu-central-1" || p.o.NAT != NATOne || p.o.Profile != "" {
+		t.Errorf("%v opens %+v, %v", there, p, err)
+	}
+	if block["profile"] != "work" || len(block) != 3 {
+		t.Errorf("the block is %v now", block)
 	}
 }

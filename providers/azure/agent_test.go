@@ -125,3 +125,14 @@ func served(t *testing.T, p *Provider, n providers.Network) error {
 	}
 	return nil
 }
+
+// TestInside opens the provider as a machine would that knows nothing of the person's environment.
+func TestInside(t *testing.T) {
+	t.Setenv("AZURE_SUBSCRIPTION_ID", azuretest.Subscription)
+	there := Inside(map[string]any{"location": azuretest.Location, "tenant": azuretest.Tenant, "nat": "one"})
+	t.Setenv("AZURE_SUBSCRIPTION_ID", "")
+	p, err := Open(there)
+	if err != nil || p.o.Subscription != azuretest.Subscription || p.o.Tenant != "" || p.o.NAT != NATOne {
+		t.Errorf("%v opens %+v, %v", there, p, err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -347,4 +348,15 @@ func (m machines) check(s providers.MachineSpec) error {
 	}
 	_, err := customData(s, hostKey{})
 	return errors.Join(err, checkTags(s.Tags))
+}
+
+// Inside are the attributes to open the provider with on a machine that has an identity: those of a person's block, without the person's
+// tenant, and with the subscription that the person's environment tells, which the machine does not have.
+func Inside(attributes map[string]any) map[string]any {
+	there := maps.Clone(attributes)
+	if p, err := Open(attributes); err == nil {
+		there["subscription"] = p.o.Subscription
+	}
+	delete(there, "tenant")
+	return there
 }

@@ -146,3 +146,17 @@ func served(t *testing.T, p *Provider, n providers.Network) error {
 	}
 	return nil
 }
+
+// TestInside opens the provider as a machine would that knows nothing of the person's environment.
+func TestInside(t *testing.T) {
+	t.Setenv("GOOGLE_CLOUD_PROJECT", "demo-project")
+	t.Setenv("GOOGLE_CLOUD_REGION", gcptest.Region)
+	there := Inside(map[string]any{"nat": "one", "endpoint": "http://127.0.0.1:1"})
+	for _, v := range []string{"GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_REGION", "CLOUDSDK_CORE_PROJECT", "CLOUDSDK_COMPUTE_REGION"} {
+		t.Setenv(v, "")
+	}
+	p, err := Open(there)
+	if err != nil || p.o.Project != "demo-project" || p.o.Region != gcptest.Region || p.o.NAT != NATOne {
+		t.Errorf("%v opens %+v, %v", there, p, err)
+	}
+}

@@ -219,3 +219,13 @@ func (m machines) hostKey(ctx context.Context, i *computepb.Instance) (key strin
 
 // same says whether two sets of labels are one.
 func same(a, b map[string]string) bool { return maps.Equal(a, b) }
+
+// Inside are the attributes to open the provider with on a machine that has an identity: those of a person's block, with what else
+// the person's environment and credentials tell, which the machine does not have.
+func Inside(attributes map[string]any) map[string]any {
+	there := maps.Clone(attributes)
+	if p, err := Open(attributes); err == nil {
+		there["project"], there["region"] = p.o.Project, p.o.Region
+	}
+	return there
+}
