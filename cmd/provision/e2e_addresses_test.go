@@ -264,5 +264,7 @@ func (r *addressRig) partAway() {
 	r.on("cp-0", "pkill -STOP -x kube-apiserver; kill -9 $(pgrep -x -o node-agent)")
 	r.die("workers-1")
 	r.arrives("cp-0", 5*time.Second)
-	r.on("cp-0", "pgrep -x kube-apiserver | xargs grep -h State: /proc/$(pgrep -x -o kube-apiserver)/status; pkill -CONT -x kube-apiserver")
+	if out := r.on("cp-0", "grep State: /proc/$(pgrep -x -o kube-apiserver)/status; pkill -CONT -x kube-apiserver"); !strings.Contains(out, "T (stopped)") {
+		r.t.Errorf("the API server did not stay stopped, so nothing was shown: %s", out)
+	}
 }
