@@ -29,7 +29,7 @@ test: ## unit, conformance and script tests, with the race detector; in the end,
 	.ci/figures $(GO) test -race -v -timeout 30m ./...
 e2e: build ## the real thing: machines, SSH, Kubernetes, here
 	$(GO) test -tags e2e -count=1 -timeout 40m -v -run E2E -skip E2EHA ./cmd/provision -ha.slack=2
-	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout ./cmd/cloud-box ./controlplane/csi/sidecars
+	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout ./cmd/cloud-box ./controlplane/autoscaler ./controlplane/csi/sidecars
 ha: build ## lose each control-plane machine in turn under load, 20 rounds, and check the history of all writes
 	$(GO) test -tags e2e -count=1 -timeout 4h -v -run E2EHA ./cmd/provision -ha.rounds=20
 crash: ## kill the command at every boundary and at 1,000 random moments; see that it goes on

@@ -61,13 +61,14 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	c := newCloud(o.Cloud, o.Provider, host{o.Root, k})
+	c.broken.pause = 2 * o.Settle
 	return start(ctx, o, c)
 }
 
 func newCloud(conf templates.Cloud, p providers.Provider, i inviter) *cloud {
 	return &cloud{
 		provider: p, conf: conf, inviter: i, market: &market{provider: p, missing: map[offer]time.Time{}},
-		broken: &troubles{why: map[string]string{}, until: map[string]time.Time{}, changed: make(chan struct{}, 1)},
+		broken: &troubles{pause: 2 * settleTime, why: map[string]string{}, until: map[string]time.Time{}, changed: make(chan struct{}, 1)},
 	}
 }
 

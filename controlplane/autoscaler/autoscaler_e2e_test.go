@@ -13,6 +13,7 @@ import (
 
 	"github.com/awslabs/operatorpkg/status"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
@@ -72,7 +73,7 @@ func (r *rig) placed(name string, limit time.Duration) providers.Machine {
 func (r *rig) kill(pods ...string) {
 	r.t.Helper()
 	for _, p := range pods {
-		if err := r.admin.CoreV1().Pods("default").Delete(r.t.Context(), p, *metav1.NewDeleteOptions(0)); err != nil {
+		if err := r.admin.CoreV1().Pods("default").Delete(r.t.Context(), p, *metav1.NewDeleteOptions(0)); err != nil && !apierrors.IsNotFound(err) { // Karpenter may have moved it away
 			r.t.Fatal(err)
 		}
 	}

@@ -27,7 +27,6 @@ const (
 	poolLabel = "provision.sh/pool"    // the pool's name in cluster.hcl
 	bundleKey = "provision.sh/bundle"  // annotation of a NodeClaim: what its node was invited to run
 	problem   = "MachinesCannotBeMade" // reason of a class that is not ready
-	retryMade = time.Minute            // after which a class that is broken is tried again
 	listAge   = 5 * time.Second        // how old a list of machines may be that answers a question
 )
 
@@ -348,6 +347,8 @@ func (c *cloud) IsDrifted(ctx context.Context, claim *karpv1.NodeClaim) (karpent
 
 // troubles are the pools whose machines cannot be made before somebody does something, and why.
 type troubles struct {
+	pause time.Duration // after which it is tried again
+
 	mu      sync.Mutex
 	why     map[string]string
 	until   map[string]time.Time
@@ -356,12 +357,24 @@ type troubles struct {
 
 func (t *troubles) note(pool, why string) {
 	t.mu.Lock()
-	t.why[pool], t.until[pool] = why, time.Now().Add(retryMade)
+	t.why[pool], t.until[pool] = why, time.Now().Add(t.pause)
 	t.mu.Unlock()
 	select {
 	case t.changed <- struct{}{}:
 	default:
 	}
+}
+
+// any says whether there is one, and how long it is until it is tried again.
+func (t *troubles) any() (wait time.Duration, any bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, until := range t.until {
+		if d := time.Until(until); d > 0 && (!any || d < wait) {
+			wait, any = d, true
+		}
+	}
+	return wait, any
 }
 
 func (t *troubles) is(pool string) (string, bool) {

@@ -37,11 +37,15 @@ type pools struct {
 
 // Start works until the context ends, on the leader.
 func (p *pools) Start(ctx context.Context) error {
+	p.rest(ctx)
 	for {
 		wait := poolsEvery
 		if err := p.keep(ctx); err != nil && ctx.Err() == nil {
 			klog.ErrorS(err, "Cannot keep the pools as the file has them")
 			wait = 5 * time.Second
+		}
+		if d, any := p.cloud.broken.any(); any {
+			wait = min(wait, d+time.Millisecond)
 		}
 		select {
 		case <-ctx.Done():
@@ -49,6 +53,19 @@ func (p *pools) Start(ctx context.Context) error {
 		case <-p.cloud.broken.changed:
 		case <-time.After(wait):
 		}
+	}
+}
+
+// rest lets a cluster that has just been made get the machines that the file counts: until they are nodes, pods fit nowhere, and would be
+// given machines that nobody needs a moment later.
+func (p *pools) rest(ctx context.Context) {
+	var system corev1.Namespace
+	if err := p.now.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &system); err != nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Until(system.CreationTimestamp.Add(2 * p.settle))):
 	}
 }
 

@@ -248,13 +248,19 @@ func (r *rig) eventually(what string, limit time.Duration, ok func() (bool, stri
 	}
 }
 
-// kubelets makes a node of every machine, as its user data would, and lets pods on it run.
+// kubelets makes a node of every machine, as its user data would, and ends pods that are to end.
 func (r *rig) kubelets(ctx context.Context) {
 	for ctx.Err() == nil {
 		ms, _ := r.vendor.Machines().List(ctx, "demo")
 		for _, m := range ms {
 			if !m.Partial && m.State == providers.Running {
 				r.register(ctx, m)
+			}
+		}
+		pods, err := r.admin.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+		for i := 0; err == nil && i < len(pods.Items); i++ {
+			if p := pods.Items[i]; p.DeletionTimestamp != nil { // it was evicted, and has ended
+				_ = r.admin.CoreV1().Pods("default").Delete(ctx, p.Name, *metav1.NewDeleteOptions(0))
 			}
 		}
 		time.Sleep(200 * time.Millisecond)
@@ -269,18 +275,24 @@ func (r *rig) register(ctx context.Context, m providers.Machine) {
 			n.Spec.Taints = ready
 			_, _ = r.admin.CoreV1().Nodes().Update(ctx, n, metav1.UpdateOptions{})
 		}
+		if len(n.Status.Conditions) == 0 {
+			r.beat(ctx, n, m.Type)
+		}
 		return
 	}
-	types, _ := r.vendor.Machines().Types(ctx)
-	i := slices.IndexFunc(types, func(t providers.MachineType) bool { return t.Name == m.Type })
 	n := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: m.Name, Labels: map[string]string{corev1.LabelHostname: m.Name}},
 		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: karpv1.UnregisteredTaintKey, Effect: corev1.TaintEffectNoExecute}}},
 	}
-	n, err := r.admin.CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{})
-	if err != nil {
-		return
+	if n, err := r.admin.CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{}); err == nil {
+		r.beat(ctx, n, m.Type)
 	}
+}
+
+// beat says that a node is ready, and how large it is. It is tried again when somebody else wrote at the same time.
+func (r *rig) beat(ctx context.Context, n *corev1.Node, machine string) {
+	types, _ := r.vendor.Machines().Types(ctx)
+	i := slices.IndexFunc(types, func(t providers.MachineType) bool { return t.Name == machine })
 	n.Status.Capacity = capacity(templates.CloudPool{}, types[i])
 	n.Status.Allocatable = n.Status.Capacity
 	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}
