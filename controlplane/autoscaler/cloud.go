@@ -224,14 +224,17 @@ func (c *cloud) Delete(ctx context.Context, claim *karpv1.NodeClaim) error {
 	return errNotThere(all[i].Name)
 }
 
-// delete removes a machine and takes back its invitation.
+// delete takes back a machine's invitation, so that it does not join while it goes, and removes it.
 func (c *cloud) delete(ctx context.Context, m providers.Machine) error {
 	defer c.forget()
+	if err := c.inviter.revoke(ctx, m.Name); err != nil {
+		return err
+	}
 	if err := c.provider.Machines().Delete(ctx, m.ID); err != nil {
 		return fmt.Errorf("delete machine %s: %w", m.Name, err)
 	}
 	klog.InfoS("Gave a machine back", "machine", m.Name, "type", m.Type)
-	return c.inviter.revoke(ctx, m.Name)
+	return nil
 }
 
 // Get returns the machine of a provider ID.
