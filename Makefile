@@ -47,6 +47,7 @@ csi: ## csi-sanity over each vendor, with counts; part of test
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) test -run Makespan -count=1 -v ./cmd/provision/internal/engine
+	$(GO) test -run CallsOfAnHour -count=1 -v ./controlplane/ccm -ccm.full
 notices: setup ## write docs/third-party-notices.md anew
 	$(GO) run ./bootstrap/bundle/pack -arch $(ARCH) -out $(BUNDLE) -notices docs/third-party-notices.md
 fmt: ## format the Go code

@@ -29,6 +29,7 @@ const collectAt = 50
 type agent struct {
 	cloud    templates.Cloud
 	provider providers.Provider // nil: the vendor cannot be asked from here
+	close    func()             // ends what belongs to the provider
 	config   *rest.Config
 	client   kubernetes.Interface
 	identity string // in elections
@@ -71,7 +72,7 @@ func runAgent(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = all.Close(a.provider) }()
+	defer a.close()
 	stop, err := serve(f.listen)
 	if err != nil {
 		return err
@@ -98,7 +99,7 @@ func newAgent(ctx context.Context, content []byte, kubeconfig string) (*agent, e
 		return nil, err
 	}
 	config.UserAgent = "cloud-agent/" + version
-	config.QPS, config.Burst = 100, 200
+	config.QPS, config.Burst = 500, 1000 // a thousand nodes may join at once; the API server looks after itself
 	config.AcceptContentTypes, config.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -112,7 +113,12 @@ func newAgent(ctx context.Context, content []byte, kubeconfig string) (*agent, e
 	if err != nil {
 		return nil, err
 	}
-	return &agent{cloud: cloud, provider: p, config: config, client: client, identity: fmt.Sprintf("%s_%d_%d", host, os.Getpid(), time.Now().UnixNano())}, nil
+	a := &agent{cloud: cloud, config: config, client: client, identity: fmt.Sprintf("%s_%d_%d", host, os.Getpid(), time.Now().UnixNano())}
+	a.close = func() { _ = all.Close(p) }
+	if p != nil {
+		a.provider = measured(p)
+	}
+	return a, nil
 }
 
 // run runs the parts that the cluster needs. The first one that fails ends all: what it was at may hold what the others

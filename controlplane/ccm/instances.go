@@ -134,13 +134,13 @@ func (i *instances) InstanceMetadata(ctx context.Context, n *v1.Node) (*cloudpro
 
 func (i *instances) metadata(m providers.Machine) *cloudprovider.InstanceMetadata {
 	d := &cloudprovider.InstanceMetadata{ProviderID: m.NodeID, InstanceType: m.Type, Zone: m.Zone, Region: i.region}
-	d.NodeAddresses = append(d.NodeAddresses, v1.NodeAddress{Type: v1.NodeHostName, Address: m.Name})
 	if m.Private.IsValid() {
 		d.NodeAddresses = append(d.NodeAddresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: m.Private.String()})
 	}
 	if m.Public.IsValid() {
 		d.NodeAddresses = append(d.NodeAddresses, v1.NodeAddress{Type: v1.NodeExternalIP, Address: m.Public.String()})
 	}
+	d.NodeAddresses = append(d.NodeAddresses, v1.NodeAddress{Type: v1.NodeHostName, Address: m.Name})
 	return d
 }
 

@@ -3,6 +3,7 @@ package ccm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/provisionhq/provision/providers"
 	vendorfake "github.com/provisionhq/provision/providers/fake"
+	"github.com/provisionhq/provision/providers/limit"
 	"github.com/provisionhq/provision/templates"
 )
 
@@ -35,10 +37,13 @@ type world struct {
 	network providers.ID
 	cloud   templates.Cloud
 
-	mu    sync.Mutex
-	calls map[string]int // of the vendor, by noun and verb
-	fails map[string]providers.Kind
-	named int // events
+	limits []limit.Rate // that the agent keeps to
+
+	mu        sync.Mutex
+	calls     map[string]int // of the vendor, by noun and verb
+	throttled int            // of them
+	fails     map[string]providers.Kind
+	named     int // events
 }
 
 func newWorld(t *testing.T, o vendorfake.Options) *world {
@@ -63,7 +68,7 @@ func newWorld(t *testing.T, o vendorfake.Options) *world {
 
 // provider is the vendor with its calls counted, and failing where the test says so.
 func (w *world) provider() providers.Provider {
-	return providers.Wrap(w.vendor, func(ctx context.Context, c *providers.Call, next func(context.Context) error) error {
+	counted := providers.Wrap(w.vendor, func(ctx context.Context, c *providers.Call, next func(context.Context) error) error {
 		name := fmt.Sprintf("%s.%s", c.Noun, c.Verb)
 		w.mu.Lock()
 		w.calls[name]++
@@ -72,8 +77,15 @@ func (w *world) provider() providers.Provider {
 		if kind != "" {
 			return fmt.Errorf("%s: %w: the test says so", name, kind)
 		}
-		return next(ctx)
+		err := next(ctx)
+		if errors.Is(err, providers.Throttled) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.throttled++
+		}
+		return err
 	})
+	return limit.Wrap(counted, limit.Options{Rates: w.limits})
 }
 
 func (w *world) fail(call string, k providers.Kind) {
