@@ -63,7 +63,8 @@ func start(ctx context.Context, o Options, c *cloud) error {
 	}
 	kube, real := m.GetClient(), clock.RealClock{}
 	cluster := state.NewCluster(real, kube, c)
-	recorder := events.NewRecorder(m.GetEventRecorderFor("karpenter")) //nolint:staticcheck // as Karpenter itself: its recorder takes no other
+	//lint:ignore SA1019 Karpenter's recorder takes no other
+	recorder := events.NewRecorder(m.GetEventRecorderFor("karpenter"))
 	for _, each := range controllers.NewControllers(ctx, m, real, kube, recorder, c, c, cluster, nodeoverlay.NewInstanceTypeStore()) {
 		if err := each.Register(ctx, m); err != nil {
 			return err

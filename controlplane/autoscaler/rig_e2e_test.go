@@ -47,7 +47,6 @@ type rig struct {
 	config *rest.Config
 	admin  kubernetes.Interface
 	kube   ctrlclient.Client // of Karpenter's kinds, once they are there
-	log    string
 	net    providers.ID
 }
 
