@@ -3,6 +3,7 @@ package ccm
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,11 +53,13 @@ func TestLeaderThatEndsGivesUpTheLease(t *testing.T) {
 func TestLostLeaseIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, vendorfake.Options{})
+		var unreachable atomic.Bool
+		w.client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return unreachable.Load(), nil, errors.New("the API server is out of reach")
+		})
 		stop, ended := elected(t, w)
 		defer stop()
-		w.client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return true, nil, errors.New("the API server is out of reach")
-		})
+		unreachable.Store(true)
 		select {
 		case err := <-ended:
 			if !errors.Is(err, errLostLease) {

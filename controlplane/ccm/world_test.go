@@ -166,7 +166,7 @@ func (w *world) joined(names ...string) (machines []providers.Machine) {
 		w.node(name, m.NodeID, m.Private)
 		machines = append(machines, m)
 	}
-	time.Sleep(time.Second)
+	time.Sleep(3 * time.Second) // lists are a second apart
 	return machines
 }
 
