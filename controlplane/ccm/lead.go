@@ -124,6 +124,7 @@ func (m *manager) upstream() (run []func(context.Context), err error) {
 	return append(run,
 		func(ctx context.Context) { n.RunWithContext(ctx, m.metrics) },
 		func(ctx context.Context) { l.Run(ctx, m.metrics) },
+		(&undertaker{nodes.Lister(), m.Client}).run,
 	), nil
 }
 
