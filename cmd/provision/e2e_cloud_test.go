@@ -24,7 +24,8 @@ func TestE2ECloud(t *testing.T) {
 			do   func(*rig)
 		}{
 			{"apply", (*rig).partCloudApply}, {"service", (*rig).partService}, {"source address", (*rig).partSourceAddress}, {"node lost", (*rig).partAnnouncerLost},
-			{"source ranges", (*rig).partSourceRanges}, {"service gone", (*rig).partServiceGone}, {"destroy", (*rig).partDestroy},
+			{"source ranges", (*rig).partSourceRanges}, {"service gone", (*rig).partServiceGone},
+			{"claim", (*rig).partClaim}, {"claim grows", (*rig).partClaimGrows}, {"claim moves", (*rig).partClaimMoves}, {"claim gone", (*rig).partClaimGone}, {"destroy", (*rig).partDestroy},
 		} {
 			ok := t.Run(p.name, func(t *testing.T) {
 				r.t = t
