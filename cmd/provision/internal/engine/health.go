@@ -74,10 +74,11 @@ func serviceHealth(agents map[string]*templates.Status) []AddressHealth {
 	here, problems := map[netip.Addr][]string{}, map[netip.Addr][]string{}
 	for _, name := range slices.Sorted(maps.Keys(agents)) {
 		for _, s := range agents[name].Addresses {
-			here[s.Address], problems[s.Address] = here[s.Address], problems[s.Address] // it is to be listed
+			var holder []string
 			if s.Here {
-				here[s.Address] = append(here[s.Address], name)
+				holder = []string{name}
 			}
+			here[s.Address] = append(here[s.Address], holder...) // one that nobody has is listed too
 			if s.Problem != "" {
 				problems[s.Address] = append(problems[s.Address], fmt.Sprintf("%s cannot have it: %s", name, s.Problem))
 			}
