@@ -388,3 +388,25 @@ func TestInstanceEndsWhileItStarts(t *testing.T) {
 		t.Errorf("made again: %+v, %v", m, err)
 	}
 }
+
+// TestSubnetOfACallThatWasCutOff: a subnet that AWS did not show yet when it was looked for is taken, and one that is not ours is not.
+func TestSubnetOfACallThatWasCutOff(t *testing.T) {
+	p := open(t, awstest.Options{}, oneZone)
+	o := standing(t, p)
+	all, err := p.find(t.Context(), filters("vpc-id", string(o.ID)))
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%d networks, %v", len(all), err)
+	}
+	n := all[0]
+	if err := p.look(t.Context(), n); err != nil || len(n.subnets) == 0 {
+		t.Fatalf("%d subnets, %v", len(n.subnets), err)
+	}
+	had := n.subnets[0]
+	part, zone, cidr := read(had.Tags)[partTag], *had.AvailabilityZone, *had.CidrBlock
+	if s, err := (networks{p}).subnetOf(t.Context(), n, part, zone, cidr); err != nil || *s.SubnetId != *had.SubnetId {
+		t.Errorf("got %+v, %v; want %s, which is there", s, err, *had.SubnetId)
+	}
+	if _, err := (networks{p}).subnetOf(t.Context(), n, "of somebody else", zone, cidr); providers.KindOf(err) != providers.Unavailable {
+		t.Errorf("the subnet of another part: got %v, want %s", err, providers.Unavailable)
+	}
+}

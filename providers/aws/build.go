@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -234,6 +235,42 @@ func (w networks) route(ctx context.Context, t *types.RouteTable, in ec2.CreateR
 	return err
 }
 
+// subnetOf makes the zone's subnet of that part. A call that was cut off, or somebody else who makes the network too, may have made it
+// without AWS showing it yet: then the range is taken, and the subnet is waited for.
+func (w networks) subnetOf(ctx context.Context, n *network, part, zone, cidr string) (types.Subnet, error) {
+	var out *ec2.CreateSubnetOutput
+	err := w.p.soon(ctx, func() (err error) {
+		out, err = w.p.ec2.CreateSubnet(ctx, &ec2.CreateSubnetInput{VpcId: &n.vpc, AvailabilityZone: &zone, CidrBlock: &cidr,
+			TagSpecifications: specified(types.ResourceTypeSubnet, n.part(part))})
+		return err
+	})
+	if err == nil {
+		return *out.Subnet, nil
+	}
+	if !is(err, "InvalidSubnet.Conflict") {
+		return types.Subnet{}, err
+	}
+	var d time.Duration
+	for end := time.Now().Add(max(w.p.o.Lag, time.Second)); ; {
+		there, lerr := collect(ctx, ec2.NewDescribeSubnetsPaginator(w.p.ec2, &ec2.DescribeSubnetsInput{Filters: filters("vpc-id", n.vpc)}),
+			func(o *ec2.DescribeSubnetsOutput) []types.Subnet { return o.Subnets })
+		if lerr != nil {
+			return types.Subnet{}, lerr
+		}
+		for _, s := range there {
+			if aws.ToString(s.CidrBlock) == cidr && aws.ToString(s.AvailabilityZone) == zone && n.is(s, part) {
+				return s, nil
+			}
+		}
+		if time.Now().After(end) {
+			return types.Subnet{}, fail(providers.Unavailable, "subnet %s is being made: %w", cidr, err)
+		}
+		if err := w.p.pause(ctx, &d); err != nil {
+			return types.Subnet{}, err
+		}
+	}
+}
+
 // placed makes the zone's subnet of that part, if need be, and ties it to the route table, if there is one.
 func (w networks) placed(ctx context.Context, n *network, part, zone string, t *types.RouteTable) error {
 	s := n.subnet(part, zone)
@@ -242,19 +279,11 @@ func (w networks) placed(ctx context.Context, n *network, part, zone string, t *
 		if err != nil {
 			return err
 		}
-		var out *ec2.CreateSubnetOutput
-		err = w.p.soon(ctx, func() (err error) {
-			out, err = w.p.ec2.CreateSubnet(ctx, &ec2.CreateSubnetInput{VpcId: &n.vpc, AvailabilityZone: &zone, CidrBlock: ptr(cidr.String()),
-				TagSpecifications: specified(types.ResourceTypeSubnet, n.part(part))})
-			return err
-		})
-		if is(err, "InvalidSubnet.Conflict") { // somebody makes it too, or AWS does not show yet that it is there
-			err = fail(providers.Unavailable, "subnet %s is being made: %w", cidr, err)
-		}
+		made, err := w.subnetOf(ctx, n, part, zone, cidr.String())
 		if err != nil {
 			return err
 		}
-		n.subnets = append(n.subnets, *out.Subnet)
+		n.subnets = append(n.subnets, made)
 		s = &n.subnets[len(n.subnets)-1]
 		s.Tags = written(n.part(part))
 	}
