@@ -347,3 +347,23 @@ func TestPoliciesAreInTheDocument(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckOfARange: a network that Create would not accept is told in the plan.
+func TestCheckOfARange(t *testing.T) {
+	p := open(t, awstest.Options{}, oneZone)
+	for cidr, want := range map[string]int{"10.20.0.0/25": 1, "10.0.0.0/15": 1, "10.20.0.0/16": 0} {
+		r, err := p.Account().Check(t.Context(), providers.Need{Networks: []providers.NetworkSpec{{Owner: "demo", Name: "main", CIDR: netip.MustParsePrefix(cidr)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, x := range r.Problems {
+			if x.Noun == providers.NetworkNoun && x.Field == "cidr" && strings.Contains(x.Text, "from /16 to /24") {
+				found++
+			}
+		}
+		if found != want {
+			t.Errorf("%s: %d problems, want %d: %+v", cidr, found, want, r.Problems)
+		}
+	}
+}

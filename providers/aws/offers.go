@@ -93,6 +93,12 @@ func (c *check) zone(s providers.MachineSpec) string {
 func (c *check) networks(ctx context.Context) error {
 	w := networks{c.p}
 	for _, s := range c.need.Networks {
+		if err := w.check(s); err != nil {
+			if err := c.problem(providers.NetworkNoun, s.Name, "cidr", err); err != nil {
+				return err
+			}
+			continue
+		}
 		_, err := c.p.named(ctx, s.Key())
 		if err := c.problem(providers.NetworkNoun, s.Name, "name", err); err != nil {
 			return err

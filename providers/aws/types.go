@@ -51,10 +51,12 @@ func (p *Provider) image(ctx context.Context, name, arch string) (i types.Image,
 		return i, fail(providers.Invalid, "image %q: it can be debian-12, debian-13, ubuntu-22.04, ubuntu-24.04 or the ID of an AMI", name)
 	}
 	all, err := collect(ctx, ec2.NewDescribeImagesPaginator(p.ec2, in), func(o *ec2.DescribeImagesOutput) []types.Image { return o.Images })
-	if gone(err) || err == nil && len(all) == 0 {
+	switch {
+	case gone(err):
 		return i, fail(providers.Invalid, "image %q: region %s has none for %s: %v", name, p.o.Region, arch, err)
-	}
-	if err != nil {
+	case err == nil && len(all) == 0:
+		return i, fail(providers.Invalid, "image %q: region %s has none for %s", name, p.o.Region, arch)
+	case err != nil:
 		return i, err
 	}
 	i = slices.MaxFunc(all, func(a, b types.Image) int {
