@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,7 +30,7 @@ func (a *app) initCommand() *cobra.Command {
 			if name == "" {
 				name = folderName(file)
 			}
-			text = bytes.Replace(text, []byte(`cluster "demo"`), fmt.Appendf(nil, "cluster %q", name), 1)
+			text = clusterName.ReplaceAll(text, fmt.Appendf(nil, "cluster %q", name))
 			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 			if errors.Is(err, fs.ErrExist) {
 				return diag.New(diag.BadFlags, "%s exists already, and nothing was written.", file).Next("Name another file:", "provision init other.hcl")
@@ -54,6 +53,9 @@ func (a *app) initCommand() *cobra.Command {
 	c.Flags().StringVar(&provider, "provider", "local", "vendor that the file is for")
 	return c
 }
+
+// clusterName is where a starter file has the example's name.
+var clusterName = regexp.MustCompile(`(?m)^cluster "[^"]*"`)
 
 // folderName makes a cluster's name of the name of the file's folder, so that two files do not name one cluster by chance.
 func folderName(file string) string {
