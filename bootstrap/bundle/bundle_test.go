@@ -241,6 +241,25 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
+// TestCorruptIsNotTruncated changes a byte near the start of a bundle that is long enough for its end not to be read ahead.
+// Some changes make a compressed block end within itself, which the decoder calls an unexpected end.
+func TestCorruptIsNotTruncated(t *testing.T) {
+	words, err := os.ReadFile("/proc/self/exe") // a program is what bundles are mostly made of
+	if err != nil {
+		t.Fatal(err)
+	}
+	words = words[:4<<20]
+	m := &Manifest{Kubernetes: "v1.37.2", Arch: "amd64", Files: []File{file("bin/kube", words, 0o755)}}
+	data := pack(t, m, [][]byte{words})
+	for n := 200; n < len(data)/8; n += 293 {
+		bad := bytes.Clone(data)
+		bad[n] ^= 0xff
+		if err := readAll(bad); errors.Is(err, ErrTruncated) {
+			t.Errorf("byte %d of %d changed: %v", n, len(data), err)
+		}
+	}
+}
+
 // TestCorrupt turns over one bit of every seventh byte. Frame headers have a few bits that mean nothing, so what is asked
 // is: an error, or exactly the right files.
 func TestCorrupt(t *testing.T) {

@@ -121,7 +121,10 @@ func (r *reader) damage(err error) error {
 	}
 	kind := ErrCorrupt
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		kind, err = ErrTruncated, nil
+		if r.in.ended() {
+			kind = ErrTruncated
+		}
+		err = nil // the decoder says this also of a block in whose middle its data ends
 	}
 	return &DamageError{Kind: kind, Entry: r.entry, Offset: r.in.count(), Err: err}
 }
@@ -160,6 +163,7 @@ type counter struct {
 	mu  sync.Mutex
 	n   int64
 	err error
+	end bool
 }
 
 // Read implements io.Reader.
@@ -168,6 +172,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n += int64(n)
+	c.end = c.end || err == io.EOF
 	if err != nil && err != io.EOF && c.err == nil {
 		c.err = err
 	}
@@ -178,6 +183,13 @@ func (c *counter) count() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n
+}
+
+// ended says that the end was reached.
+func (c *counter) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.end
 }
 
 func (c *counter) failure() error {
