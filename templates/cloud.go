@@ -43,8 +43,6 @@ type Cloud struct {
 	// Balancers are the addresses that Services of type LoadBalancer get, where nodes announce them; empty: the vendor's
 	// balancers are used.
 	Balancers []Addresses `json:"balancers,omitempty"`
-	// Machines are those of a vendor that cannot be asked from a node; nil: it can, or the agent is Blind.
-	Machines []CloudMachine `json:"machines,omitempty"`
 	// Blind says that the vendor cannot be asked from a node: the agent gives addresses to Services, and does nothing else.
 	Blind bool `json:"blind,omitempty"`
 	// Pools are those that the node autoscaler works on, sorted by name.
@@ -61,16 +59,6 @@ type Addresses struct {
 
 // Contains reports whether a is one of them.
 func (r Addresses) Contains(a netip.Addr) bool { return !a.Less(r.First) && !r.Last.Less(a) }
-
-// A CloudMachine is a machine as the command knows it.
-type CloudMachine struct {
-	Name    string     `json:"name"`    // also of its node
-	NodeID  string     `json:"node_id"` // Kubernetes' spec.providerID
-	Type    string     `json:"type,omitempty"`
-	Zone    string     `json:"zone,omitempty"`
-	Private netip.Addr `json:"private,omitzero"`
-	Public  netip.Addr `json:"public,omitzero"`
-}
 
 // A CloudPool is a pool whose number of machines the cluster itself decides on.
 type CloudPool struct {

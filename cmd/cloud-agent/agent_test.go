@@ -124,8 +124,8 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	}
 }
 
-func TestMachinesOfTheFileNeedNoVendor(t *testing.T) {
-	b, err := templates.RenderCloud(templates.Cloud{Cluster: "blue", Vendor: "metal", Options: map[string]any{"inventory": "x"}, Machines: []templates.CloudMachine{{Name: "h1"}}})
+func TestBlindNeedsNoVendor(t *testing.T) {
+	b, err := templates.RenderCloud(templates.Cloud{Cluster: "blue", Vendor: "metal", Options: map[string]any{"inventory": "x"}, Blind: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,9 @@ import (
 )
 
 // open returns the vendor, patient and within its limits as the command has it; nil where it cannot be asked from a
-// node, and what there is to know of the machines is in the file.
+// node.
 func open(_ context.Context, c templates.Cloud) (providers.Provider, error) {
-	if c.Machines != nil || c.Blind {
+	if c.Blind {
 		return nil, nil
 	}
 	return all.Open(c.Vendor, c.Options)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/provisionhq/provision/controlplane/election"
 	vendorfake "github.com/provisionhq/provision/providers/fake"
 )
 
@@ -62,10 +63,10 @@ func TestLostLeaseIsAnError(t *testing.T) {
 		unreachable.Store(true)
 		select {
 		case err := <-ended:
-			if !errors.Is(err, errLostLease) {
-				t.Errorf("Run ended with %v, want %v", err, errLostLease)
+			if !errors.Is(err, election.ErrLost) {
+				t.Errorf("Run ended with %v, want %v", err, election.ErrLost)
 			}
-		case <-time.After(leaseTime):
+		case <-time.After(election.LeaseTime):
 			t.Error("Run goes on, and another one leads by now")
 		}
 	})

@@ -175,24 +175,25 @@ func TestStoppedMachineIsTainted(t *testing.T) {
 	})
 }
 
-// TestMachinesOfTheFile is the vendor that cannot be asked: the file's list is the truth.
-func TestMachinesOfTheFile(t *testing.T) {
+// TestBlind is the vendor that cannot be asked: Services get addresses, and nodes are what their kubelets say.
+func TestBlind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, vendorfake.Options{})
-		w.cloud.Vendor = "metal"
-		w.cloud.Machines = []templates.CloudMachine{{Name: "h1", NodeID: "metal://h1", Type: "big", Zone: "cellar", Private: netip.MustParseAddr("192.0.2.1")}}
+		w.cloud.Vendor, w.cloud.Blind = "metal", true
+		w.cloud.Balancers = []templates.Addresses{{First: netip.MustParseAddr("192.0.2.100"), Last: netip.MustParseAddr("192.0.2.100")}}
 		w.run()
-		w.node("h1", "", netip.MustParseAddr("192.0.2.1"))
+		w.node("h1", "metal://h1", netip.MustParseAddr("192.0.2.1"))
+		w.unready("h1", v1.ConditionTrue)
 		w.node("h2", "metal://h2", netip.MustParseAddr("192.0.2.2"))
+		w.create(newService("web"))
 		time.Sleep(time.Second)
-		if n := w.get("h1"); uninitialized(n) || n.Spec.ProviderID != "metal://h1" || n.Labels[v1.LabelTopologyZone] != "cellar" {
-			t.Errorf("the host's node is not complete: %v %v", n.Spec, n.Labels)
+		if got := w.address("web"); got != "192.0.2.100" {
+			t.Errorf("the Service has the address %q", got)
 		}
-		w.unready("h1", v1.ConditionUnknown)
 		w.unready("h2", v1.ConditionUnknown)
-		time.Sleep(10 * time.Second)
-		if w.get("h1") == nil || w.get("h2") != nil {
-			t.Errorf("of a host that is in the list and one that is not, there are %v and %v", w.get("h1"), w.get("h2"))
+		time.Sleep(time.Minute)
+		if w.get("h2") == nil || len(w.get("h1").Labels[v1.LabelTopologyZone]) > 0 {
+			t.Errorf("nodes were touched: %v, %v", w.get("h1"), w.get("h2"))
 		}
 		if w.allCalls() != 0 {
 			t.Errorf("the vendor was called: %v", w.calls)

@@ -97,16 +97,8 @@ func patient(changed, now time.Time) time.Time {
 	return now.Add(-min(max(now.Sub(changed)/4, minAge), maxAge))
 }
 
-// machinesOf returns the lister of the cluster's machines: the vendor's, or those of the file.
+// machinesOf returns the lister of the cluster's machines.
 func machinesOf(c templates.Cloud, p providers.Provider) *lister {
-	if c.Machines != nil || p == nil {
-		fixed := make([]providers.Machine, 0, len(c.Machines))
-		for _, m := range c.Machines {
-			fixed = append(fixed, providers.Machine{Meta: providers.Meta{ID: providers.ID(m.Name), Owner: providers.Owner(c.Cluster), Name: m.Name},
-				Type: m.Type, Zone: m.Zone, State: providers.Running, NodeID: m.NodeID, Private: m.Private, Public: m.Public})
-		}
-		return &lister{read: func(context.Context) ([]providers.Machine, error) { return fixed, nil }}
-	}
 	return &lister{read: func(ctx context.Context) ([]providers.Machine, error) {
 		return p.Machines().List(ctx, providers.Owner(c.Cluster))
 	}}

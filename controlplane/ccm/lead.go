@@ -65,11 +65,13 @@ type manager struct {
 func newManager(o Options) (*manager, error) {
 	m := &manager{Options: o, metrics: controllers.NewControllerManagerMetrics("cloud-agent")}
 	m.factory = informers.NewSharedInformerFactoryWithOptions(o.Client, resync, informers.WithTransform(unclassed(o.Cloud.Vendor)))
-	i := &instances{scheme: o.Cloud.Vendor, region: regionOf(o.Cloud), machines: machinesOf(o.Cloud, o.Provider)}
-	if o.Provider != nil {
+	i := &instances{scheme: o.Cloud.Vendor, region: regionOf(o.Cloud)}
+	switch {
+	case o.Provider != nil:
 		i.scheme, i.lag, i.get = o.Provider.Name(), o.Provider.Caps().Lag, o.Provider.Machines().Get
-	} else if o.Cloud.Machines == nil && !o.Cloud.Blind {
-		return nil, fmt.Errorf("vendor %s: neither its API nor a list of its machines is at hand", o.Cloud.Vendor)
+		i.machines = machinesOf(o.Cloud, o.Provider)
+	case !o.Cloud.Blind: // nobody asks i of a machine then
+		return nil, fmt.Errorf("vendor %s: its API is not at hand", o.Cloud.Vendor)
 	}
 	m.cloud = &cloud{name: o.Cloud.Vendor, nodes: i}
 	return m, nil

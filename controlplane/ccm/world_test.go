@@ -116,7 +116,7 @@ func (w *world) run() { w.t.Cleanup(w.lead()) }
 func (w *world) lead() (stop func()) {
 	w.t.Helper()
 	o := Options{Cloud: w.cloud, Client: w.client, Identity: "test"}
-	if w.cloud.Machines == nil {
+	if !w.cloud.Blind {
 		o.Provider = w.provider()
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -18,16 +18,14 @@ import (
 	snapshotscheme "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned/scheme"
 	snapshotinformers "github.com/kubernetes-csi/external-snapshotter/client/v8/informers/externalversions"
 	"google.golang.org/grpc"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/provisionhq/provision/controlplane/election"
 	"github.com/provisionhq/provision/templates"
 )
 
@@ -42,9 +40,6 @@ type Options struct {
 // Times. A call of the vendor's may take minutes (a volume of Azure's, a snapshot of a large one): one that is cut off goes on
 // where it was when it is made again, but each time costs the vendor's calls.
 const (
-	leaseTime  = 15 * time.Second
-	renewTime  = 10 * time.Second
-	electEvery = 2 * time.Second
 	callTime   = 5 * time.Minute
 	retryFirst = time.Second
 	retryLater = time.Minute // a vendor that said no for ten minutes is asked again within one
@@ -53,10 +48,6 @@ const (
 	threads    = 10
 )
 
-// errLostLease says that another agent leads. What upstream's controllers were doing cannot be waited for, so whoever gets this
-// error ends its process.
-var errLostLease = errors.New("CSI sidecars: another agent leads now")
-
 // Run takes part in the election and runs the controllers while it leads. It returns nil when the context ends, and an error if
 // it lost the lead or could not run: the process is to end then.
 func Run(ctx context.Context, o Options) error {
@@ -64,41 +55,17 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, metav1.NamespaceSystem, templates.CSILease(o.Driver), client.CoreV1(), client.CoordinationV1(),
-		resourcelock.ResourceLockConfig{Identity: o.Identity})
-	if err != nil {
+	seat := election.Seat{Lease: templates.CSILease(o.Driver), Client: client, Identity: o.Identity}
+	if err := election.Run(ctx, seat, func(ctx context.Context) error { return Lead(ctx, o) }); err != nil {
 		return fmt.Errorf("CSI sidecars: %w", err)
 	}
-	within, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	e, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: lock, LeaseDuration: leaseTime, RenewDeadline: renewTime, RetryPeriod: electEvery, ReleaseOnCancel: true,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(ctx context.Context) {
-				if err := Lead(ctx, o); err != nil {
-					cancel(fmt.Errorf("CSI sidecars: %w", err))
-				}
-			},
-			OnStoppedLeading: func() {},
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("CSI sidecars: %w", err)
-	}
-	e.Run(within)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case within.Err() != nil:
-		return context.Cause(within)
-	}
-	return errLostLease
+	return nil
 }
 
 // quickly is a way to the API server that elections do not share with controllers' bursts.
 func quickly(c *rest.Config) *rest.Config {
 	c = rest.CopyConfig(c)
-	c.Timeout = renewTime / 2
+	c.Timeout = election.RenewTime / 2
 	return c
 }
 
