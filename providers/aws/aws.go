@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -102,6 +103,9 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 	}
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("provider aws: %w", err)
+	}
+	if cfg.HTTPClient == nil { // the SDK has none of its own but where AWS_CA_BUNDLE is set
+		cfg.HTTPClient = awshttp.NewBuildableClient()
 	}
 	cfg.HTTPClient = &plain{HTTPClient: cfg.HTTPClient, region: cfg.Region}
 	return &Provider{o: o, ec2: ec2.NewFromConfig(cfg), elb: elb.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), quo: servicequotas.NewFromConfig(cfg),
