@@ -30,12 +30,16 @@ import (
 	"github.com/provisionhq/provision/controlplane/pki"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/local/keeper"
 	"github.com/provisionhq/provision/templates"
 	gossh "golang.org/x/crypto/ssh"
 )
 
 // TestMain lets the test's program be a part of the machines that it makes.
 func TestMain(m *testing.M) {
+	if ran, code := keeper.Part(os.Args, local.Clear); ran {
+		syscall.Exit(code)
+	}
 	if ran, code := local.Machine(os.Args); ran {
 		syscall.Exit(code)
 	}
@@ -89,6 +93,7 @@ func newEtcdRig(t *testing.T) *rig {
 		t.Fatalf("%v: run make build", err)
 	}
 	folder := fmt.Sprintf("/var/lib/provision/etcd-e2e-%d", os.Getpid())
+	keeper.Keep(t, keeper.Kept{Folder: folder}, local.Clear)
 	r := &rig{t: t, ctx: context.Background(), p: local.New(local.Options{Folder: folder}), owner: providers.Owner(fmt.Sprintf("etcd-%d", os.Getpid())),
 		programs: programs, uid: fmt.Sprint(time.Now().UnixNano()), nodes: map[string]*rigNode{}}
 	private, public := newKeyPEM(t)

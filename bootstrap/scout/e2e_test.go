@@ -24,12 +24,16 @@ import (
 	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/local/keeper"
 	"github.com/provisionhq/provision/templates"
 	gossh "golang.org/x/crypto/ssh"
 )
 
 // TestMain lets the test's program be a part of the machines that it makes.
 func TestMain(m *testing.M) {
+	if ran, code := keeper.Part(os.Args, local.Clear); ran {
+		syscall.Exit(code)
+	}
 	if ran, code := local.Machine(os.Args); ran {
 		syscall.Exit(code)
 	}
@@ -63,6 +67,7 @@ func newRig(t *testing.T, owner string, workers int) *rig {
 	r := &rig{t: t, p: local.New(local.Options{}), hosts: map[string]ssh.Host{}, bin: t.TempDir()}
 	r.keys, err = ssh.NewKeys(ssh.KeyOptions{PEM: [][]byte{pem.EncodeToMemory(block)}})
 	must(t, err)
+	keeper.Keep(t, keeper.Kept{Owner: providers.Owner(owner)}, local.Clear)
 	t.Cleanup(func() { r.remove(providers.Owner(owner)) })
 	r.network, err = r.p.Networks().Create(ctx, providers.NetworkSpec{Owner: providers.Owner(owner), Name: "main"})
 	must(t, err)

@@ -21,7 +21,19 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/provisionhq/provision/cmd/cloud-box/internal/rack"
+	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/local/keeper"
 )
+
+// TestMain lets the test's program be a keeper of what the tests make.
+func TestMain(m *testing.M) {
+	if ran, code := keeper.Part(os.Args, local.Clear); ran {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
 
 // program is the one that make build makes.
 func program(t *testing.T) string {
@@ -39,6 +51,7 @@ func program(t *testing.T) string {
 // begin starts a box of AWS and returns a client of it and its process.
 func begin(t *testing.T, folder string) (*ec2.Client, *exec.Cmd) {
 	t.Helper()
+	keeper.Keep(t, keeper.Kept{Folder: rack.Folder(folder)}, local.Clear)
 	c := exec.Command(program(t), "aws", "--folder", folder, "--tied")
 	in, err1 := c.StdinPipe()
 	out, err2 := c.StdoutPipe()

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/local/keeper"
 )
 
 // A boxRig is a cluster of an example, made by the real program at a vendor in a box, with machines that are real.
@@ -30,6 +33,7 @@ type boxRig struct {
 func (r *rig) newBox(vendor string) *boxRig {
 	r.t.Helper()
 	b := &boxRig{rig: r, folder: filepath.Join(filepath.Dir(r.file), "box")}
+	keeper.Keep(r.t, keeper.Kept{Folder: filepath.Join(b.folder, "machines")}, local.Clear)
 	c := exec.Command(filepath.Join(r.bin, "cloud-box"), vendor, "--folder", b.folder, "--tied")
 	in, err := c.StdinPipe()
 	if err != nil {

@@ -19,6 +19,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/local/keeper"
 )
 
 // A rig is one cluster of provider local, made by the real program in bin/, with a state of its own.
@@ -49,7 +53,7 @@ func newRig(t *testing.T) *rig {
 	}
 	dir := t.TempDir()
 	r := &rig{t: t, name: fmt.Sprintf("e2e-%d", os.Getpid()), file: filepath.Join(dir, "cluster.hcl"), bin: bin}
-	r.environ = append(os.Environ(), "XDG_STATE_HOME="+dir+"/state", "XDG_CONFIG_HOME="+dir+"/config", "NO_COLOR=1")
+	r.environ = append(os.Environ(), keeper.Keep(t, keeper.Kept{Owner: providers.Owner(r.name), Dir: dir, Tables: []string{firewallTable()}}, local.Clear), "XDG_STATE_HOME="+dir+"/state", "XDG_CONFIG_HOME="+dir+"/config", "NO_COLOR=1")
 	r.workers(2, `tier = "web"`)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -231,10 +235,13 @@ func (s snapshot) compare(t *testing.T, after snapshot) {
 	}
 }
 
+// firewallTable is the name of this run's table of nft.
+func firewallTable() string { return fmt.Sprintf("provision-e2e-%d", os.Getpid()) }
+
 // firewall drops all that machines send to anywhere but other machines, for the time of the test.
 func firewall(t *testing.T) {
 	t.Helper()
-	const table = "provision-e2e"
+	table := firewallTable()
 	rules := "table inet " + table + " {\n chain forward {\n type filter hook forward priority -10; policy accept;\n ip saddr 10.88.0.0/16 ip daddr != 10.88.0.0/16 drop\n }\n}\n"
 	c := exec.Command("nft", "-f", "-")
 	c.Stdin = strings.NewReader(rules)

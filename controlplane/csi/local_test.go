@@ -14,10 +14,14 @@ import (
 
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/local/keeper"
 )
 
 // TestMain lets the test's program be a part of the machines that provider local makes.
 func TestMain(m *testing.M) {
+	if ran, code := keeper.Part(os.Args, local.Clear); ran {
+		syscall.Exit(code)
+	}
 	if ran, code := local.Machine(os.Args); ran {
 		syscall.Exit(code)
 	}
@@ -26,7 +30,9 @@ func TestMain(m *testing.M) {
 
 // openLocal opens a provider that makes real machines and volumes here.
 func openLocal(t *testing.T) (providers.Provider, string) {
-	p := local.New(local.Options{Folder: filepath.Join(t.TempDir(), "local")})
+	dir := t.TempDir()
+	keeper.Keep(t, keeper.Kept{Folder: filepath.Join(dir, "local"), Dir: dir}, local.Clear)
+	p := local.New(local.Options{Folder: filepath.Join(dir, "local")})
 	t.Cleanup(func() { empty(t, p) })
 	return p, "micro"
 }

@@ -14,6 +14,9 @@ import (
 // Machine runs what a machine is made of; on this system there are none.
 func Machine([]string) (ran bool, code int) { return false, 0 }
 
+// Clear has nothing to remove.
+func Clear(context.Context, string, func(providers.Owner) bool) (int, error) { return 0, nil }
+
 // A Door is what DoorMain serves.
 type Door struct {
 	Provider *Provider

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/providers/local/keeper"
 )
 
 // A world is a provider with a folder and a key of its own, and one network per owner. What is made in it is removed, and
@@ -43,7 +44,9 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{New(Options{Folder: filepath.Join(t.TempDir(), "local")}), t, key}
+	dir := t.TempDir()
+	w := &world{New(Options{Folder: filepath.Join(dir, "local")}), t, key}
+	keeper.Keep(t, keeper.Kept{Folder: w.folder, Dir: dir}, Clear)
 	w.reap = 0 // the host's process 1 may take its time, hundreds of times; see TestLeavesNothing
 	if left := w.traces(); len(left) > 0 {
 		t.Fatalf("before anything was made there is %q", left)

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/local/keeper"
 )
 
 // User is who logs in to the hosts and to the bastion. On the hosts sudo makes root of them without a password.
@@ -31,6 +31,15 @@ const User = "ops"
 
 // owner is whose machines the hosts are at provider local.
 const owner = "fleet"
+
+// Part runs what fleets and their hosts are made of, if the arguments say that this process is a part of one. The TestMain of
+// a test program that makes fleets calls it first.
+func Part(args []string) (ran bool, code int) {
+	if ran, code := keeper.Part(args, local.Clear); ran {
+		return ran, code
+	}
+	return local.Machine(args)
+}
 
 // Main is what TestMain of a test program that makes fleets calls: its machines are made of the same program.
 func Main(m *testing.M) {
@@ -72,16 +81,9 @@ func New(t testing.TB, n int, machineType string) *Fleet {
 	if err := os.WriteFile(f.KeyFile, userPEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	keeper, err := newKeeper(folder, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		f.remove()
-		if err := keeper.end(); err != nil {
-			t.Errorf("the fleet's keeper: %v", err)
-		}
-	})
+	keeper.Keep(t, keeper.Kept{Folder: folder, Dir: dir}, local.Clear)
+	t.Cleanup(f.remove)
+	var err error
 	if f.Network, err = f.local.Networks().Create(t.Context(), providers.NetworkSpec{Owner: owner, Name: "main"}); err != nil {
 		t.Fatal(err)
 	}
@@ -272,25 +274,9 @@ func (f *Fleet) HCL(more map[string]string) string {
 func (f *Fleet) remove() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if err := removeAll(ctx, f.local); err != nil {
+	if _, err := local.Clear(ctx, f.folder, nil); err != nil {
 		f.t.Errorf("the fleet could not be removed: %v", err)
 	}
-}
-
-func removeAll(ctx context.Context, p *local.Provider) error {
-	all, err := p.Machines().List(ctx, owner)
-	var g errgroup.Group
-	g.SetLimit(4)
-	for _, m := range all {
-		g.Go(func() error { return p.Machines().Delete(ctx, m.ID) })
-	}
-	err = errors.Join(err, g.Wait())
-	ns, lerr := p.Networks().List(ctx, owner)
-	err = errors.Join(err, lerr)
-	for _, n := range ns {
-		err = errors.Join(err, p.Networks().Delete(ctx, n.ID))
-	}
-	return err
 }
 
 // NewKey returns a new private key in OpenSSH's format, and its public half as a line of authorized_keys.

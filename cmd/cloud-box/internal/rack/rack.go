@@ -58,6 +58,8 @@ type Rack struct {
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 
+	folder string // of r.p
+
 	mu        sync.Mutex
 	closed    bool
 	networks  map[string]providers.Network
@@ -86,7 +88,7 @@ func New(folder string, changed func()) *Rack {
 	if changed == nil {
 		changed = func() {}
 	}
-	r := &Rack{changed: changed, networks: map[string]providers.Network{}, machines: map[string]*machine{}, addresses: map[providers.Key]netip.Addr{}, fronts: map[string]Front{}}
+	r := &Rack{folder: folder, changed: changed, networks: map[string]providers.Network{}, machines: map[string]*machine{}, addresses: map[providers.Key]netip.Addr{}, fronts: map[string]Front{}}
 	r.p = local.New(local.Options{Folder: folder, Address: func(s providers.MachineSpec) netip.Addr {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -359,28 +361,8 @@ func (r *Rack) Clear(ctx context.Context) error {
 	r.mu.Unlock()
 	r.stop()
 	r.work.Wait()
-	owners, err := r.p.Owners()
-	for _, o := range owners {
-		err = errors.Join(err, r.clear(ctx, o))
-	}
+	_, err := local.Clear(ctx, r.folder, nil)
 	return err
-}
-
-func (r *Rack) clear(ctx context.Context, o providers.Owner) error {
-	ms, err1 := r.p.Machines().List(ctx, o)
-	bs, err2 := r.p.LoadBalancers().List(ctx, o)
-	ns, err3 := r.p.Networks().List(ctx, o)
-	errs := []error{err1, err2, err3}
-	for _, b := range bs {
-		errs = append(errs, r.p.LoadBalancers().Delete(ctx, b.ID))
-	}
-	for _, m := range ms {
-		errs = append(errs, r.p.Machines().Delete(ctx, m.ID))
-	}
-	for _, n := range ns {
-		errs = append(errs, r.p.Networks().Delete(ctx, n.ID))
-	}
-	return errors.Join(errs...)
 }
 
 // Folder is where a box in the folder keeps its machines.
