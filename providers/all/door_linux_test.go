@@ -18,10 +18,14 @@ import (
 
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/local"
+	"github.com/provisionhq/provision/providers/local/keeper"
 )
 
 // TestMain lets the test's program be a part of the machines that it makes, and their doors.
 func TestMain(m *testing.M) {
+	if ran, code := keeper.Part(os.Args, local.Clear); ran {
+		syscall.Exit(code)
+	}
 	if ran, code := Machine(os.Args); ran {
 		syscall.Exit(code)
 	}
@@ -42,7 +46,9 @@ func newPorch(t *testing.T) *porch {
 	if os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: machines on this host need root; run the tests as root")
 	}
-	p := &porch{T: t, folder: filepath.Join(t.TempDir(), "local")}
+	dir := t.TempDir()
+	p := &porch{T: t, folder: filepath.Join(dir, "local")}
+	keeper.Keep(t, keeper.Kept{Folder: p.folder, Dir: dir}, local.Clear)
 	host, err := Open("local", map[string]any{"folder": p.folder})
 	if err != nil {
 		t.Fatal(err)
@@ -178,9 +184,10 @@ func TestDoor(t *testing.T) {
 
 	syscall.Kill(p.state("inside").Supervisor.PID, syscall.SIGKILL)
 	p.until("a door goes with its supervisor", func() bool { return len(p.doors("")) == 0 })
-	if _, err := p.host.Machines().Create(t.Context(), p.inside); err != nil {
-		t.Fatal(err)
-	}
+	p.until("the machine is started again, once it is dead", func() bool {
+		_, err := p.host.Machines().Create(t.Context(), p.inside)
+		return err == nil
+	})
 	p.until("the door of a machine that is started again opens", p.answers)
 }
 
