@@ -253,6 +253,15 @@ func (r *rig) bgpMachines() []netip.Addr {
 	return all
 }
 
+// ask is stdout for what is asked again and again: a command that fails says nothing.
+func (r *rig) ask(args ...string) string {
+	o, _, err := r.try(time.Minute, args...)
+	if err != nil {
+		return ""
+	}
+	return o
+}
+
 // stdout is what the program writes there: warnings go elsewhere.
 func (r *rig) stdout(args ...string) string {
 	r.t.Helper()

@@ -34,7 +34,7 @@ spec:
 
 // keeper is the node of the pod, once it is ready and not in the way of being deleted; "" before.
 func (r *rig) keeper() string {
-	out := r.stdout("kubectl", r.file, "--", "get", "pod", "keeper-0", "--ignore-not-found", "-o", `jsonpath={.spec.nodeName} {.status.conditions[?(@.type=="Ready")].status} {.metadata.deletionTimestamp}`)
+	out := r.ask("kubectl", r.file, "--", "get", "pod", "keeper-0", "--ignore-not-found", "-o", `jsonpath={.spec.nodeName} {.status.conditions[?(@.type=="Ready")].status} {.metadata.deletionTimestamp}`)
 	if f := strings.Fields(out); len(f) == 2 && f[1] == "True" {
 		return strings.TrimPrefix(f[0], r.name+"-")
 	}
@@ -47,7 +47,7 @@ func (r *rig) keeperReady(what string, limit time.Duration, not string) (node st
 		if node = r.keeper(); node != "" && node != not {
 			return true, ""
 		}
-		return false, tail(r.kubectl("describe", "pod/keeper-0", "pvc/data-keeper-0"), 60)
+		return false, tail(r.ask("kubectl", r.file, "--", "describe", "pod/keeper-0", "pvc/data-keeper-0"), 60)
 	})
 	r.t.Logf("%s after %.1f s, on %s", what, took.Seconds(), node)
 	return node
@@ -69,13 +69,13 @@ func (r *rig) partClaim() {
 func (r *rig) partClaimGrows() {
 	r.kubectl("patch", "pvc", "data-keeper-0", "--type=merge", "-p", `{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`)
 	r.eventually("the volume has grown", slack(time.Minute), func() (bool, string) {
-		out := r.stdout("kubectl", r.file, "--", "get", "pv", "-o", "jsonpath={.items[*].spec.capacity.storage}")
+		out := r.ask("kubectl", r.file, "--", "get", "pv", "-o", "jsonpath={.items[*].spec.capacity.storage}")
 		return strings.TrimSpace(out) == "2Gi", out
 	})
 	r.kubectl("delete", "pod", "keeper-0")
 	node := r.keeperReady("the pod is back", time.Minute, "")
 	r.eventually("its file system has grown", slack(time.Minute), func() (bool, string) {
-		out := r.on(node, "df -Pk "+mounted+" | tail -1; cat "+mounted+"/file")
+		out := r.ask("ssh", r.file, r.name+"-"+node, "--", "df -Pk "+mounted+" | tail -1; cat "+mounted+"/file")
 		var dev string
 		var kib int
 		_, err := fmt.Sscan(out, &dev, &kib)
@@ -85,7 +85,7 @@ func (r *rig) partClaimGrows() {
 
 // partClaimMoves: the pod's node loses its power, the vendor says so, and the pod is elsewhere with its data.
 func (r *rig) partClaimMoves() {
-	lost := r.keeper()
+	lost := r.keeperReady("the pod is where it was", time.Minute, "")
 	r.cutPower(lost)
 	node := r.keeperReady("the pod is on another node", 3*time.Minute, lost)
 	if out := r.on(node, "cat "+mounted+"/file"); !strings.Contains(out, "kept") {
@@ -98,7 +98,7 @@ func (r *rig) partClaimGone() {
 	r.kubectl("delete", "statefulset", "keeper", "--wait=false")
 	r.kubectl("delete", "pvc", "data-keeper-0", "--wait=false")
 	r.eventually("the volume is gone", slack(2*time.Minute), func() (bool, string) {
-		out := r.stdout("kubectl", r.file, "--", "get", "pv,volumeattachments", "-o", "name")
-		return strings.TrimSpace(out) == "", out
+		o, e, err := r.try(time.Minute, "kubectl", r.file, "--", "get", "pv,volumeattachments", "-o", "name")
+		return err == nil && strings.TrimSpace(o) == "", o + e
 	})
 }

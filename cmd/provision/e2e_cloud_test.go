@@ -46,7 +46,7 @@ func (r *rig) partCloudApply() {
 	r.run(5*time.Minute, "apply", r.file, "--auto-approve")
 	r.t.Logf("apply %.1f s", time.Since(start).Seconds())
 	waited := r.eventually("nodes are taken up by the agent", time.Minute, func() (bool, string) {
-		out := r.kubectl("get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.spec.providerID} {.metadata.labels.node\.kubernetes\.io/instance-type} {.spec.taints[*].key}{"\n"}{end}`)
+		out := r.ask("kubectl", r.file, "--", "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.spec.providerID} {.metadata.labels.node\.kubernetes\.io/instance-type} {.spec.taints[*].key}{"\n"}{end}`)
 		return strings.Count(out, "local:///") == 3 && strings.Count(out, " small") == 3 && !strings.Contains(out, "uninitialized"), out
 	})
 	r.t.Logf("nodes known to the agent %.1f s after apply", waited.Seconds())
@@ -80,7 +80,7 @@ func (r *rig) applyText(text string) {
 
 // address is the Service's; the zero Addr if it has none.
 func (r *rig) address() netip.Addr {
-	out := r.stdout("kubectl", r.file, "--", "get", "service", "balanced", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+	out := r.ask("kubectl", r.file, "--", "get", "service", "balanced", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
 	a, _ := netip.ParseAddr(strings.TrimSpace(out))
 	return a
 }
@@ -104,7 +104,7 @@ func (r *rig) partService() {
 	took := r.eventually("the Service is reached", slack(30*time.Second), func() (bool, string) {
 		a := r.address()
 		if !a.IsValid() {
-			return false, r.kubectl("describe", "service", "balanced")
+			return false, r.ask("kubectl", r.file, "--", "describe", "service", "balanced")
 		}
 		_, err := page(a)
 		return err == nil, fmt.Sprint(a, err)
@@ -186,8 +186,9 @@ func (r *rig) partServiceGone() {
 	r.kubectl("delete", "service", "balanced")
 	r.eventually("no node has the address", slack(20*time.Second), func() (bool, string) {
 		for _, n := range []string{"cp-0", "workers-0", "workers-1"} {
-			if out := r.on(n, "ip -o -4 addr show"); strings.Contains(out, " "+a.String()+"/") {
-				return false, n
+			o, e, err := r.try(time.Minute, "ssh", r.file, r.name+"-"+n, "--", "ip -o -4 addr show")
+			if err != nil || strings.Contains(o, " "+a.String()+"/") {
+				return false, n + ": " + o + e
 			}
 		}
 		return true, ""
