@@ -48,6 +48,7 @@ bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) test -run Makespan -count=1 -v ./cmd/provision/internal/engine
 	$(GO) test -run CallsOfAnHour -count=1 -v ./controlplane/ccm -ccm.full
+	$(GO) test -tags e2e -run MemoryOfAThousandNodes -count=1 -timeout 20m -v ./controlplane/autoscaler
 notices: setup ## write docs/third-party-notices.md anew
 	$(GO) run ./bootstrap/bundle/pack -arch $(ARCH) -out $(BUNDLE) -notices docs/third-party-notices.md
 fmt: ## format the Go code

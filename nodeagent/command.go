@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/provisionhq/provision/nodeagent/pages"
 	"github.com/provisionhq/provision/templates"
 )
 
@@ -85,7 +86,7 @@ func dispatch(ctx context.Context, args []string, in io.Reader, out, errOut io.W
 		return then(err, func() error { return runJoin(ctx, f.Arg(0), out) })
 	case "run":
 		log := slog.New(slog.NewTextHandler(errOut, nil))
-		go trimPages()
+		go pages.Trim()
 		return then(parse(f, args[1:], 0), func() error { return run(ctx, log) })
 	case "status":
 		return runStatus(ctx, f, args[1:], out, errOut)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/provisionhq/provision/nodeagent/pages"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/all"
 	"github.com/provisionhq/provision/templates"
@@ -84,6 +85,7 @@ func runAgent(ctx context.Context, args []string) error {
 		defer cancel()
 		watch(ctx, f.config, content)
 	}()
+	go pages.Trim()
 	klog.InfoS("Cloud agent started", "version", version, "cluster", a.cloud.Cluster, "vendor", a.cloud.Vendor)
 	return a.run(ctx, parts())
 }

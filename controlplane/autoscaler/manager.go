@@ -7,6 +7,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -52,7 +53,7 @@ func start(ctx context.Context, o Options, c *cloud) error {
 		LeaderElection: o.Elect, LeaderElectionID: "provision-autoscaler-" + o.Cloud.Vendor, LeaderElectionNamespace: "kube-system",
 		LeaderElectionResourceLock: resourcelock.LeasesResourceLock, LeaderElectionReleaseOnCancel: true,
 		Metrics:    server.Options{BindAddress: "0"}, // the agent serves those of all its parts
-		Cache:      cache.Options{ByObject: map[client.Object]cache.ByObject{&coordinationv1.Lease{}: {Field: fields.OneTermEqualSelector("metadata.namespace", "kube-node-lease")}}},
+		Cache:      cache.Options{DefaultTransform: slim, ByObject: map[client.Object]cache.ByObject{&coordinationv1.Lease{}: {Field: fields.OneTermEqualSelector("metadata.namespace", "kube-node-lease")}}},
 		Controller: config.Controller{SkipNameValidation: &again}, // a test may start several in one process
 	})
 	if err != nil {
@@ -132,4 +133,25 @@ func way(o Options) *restclient.Config {
 	c.ContentType, c.AcceptContentTypes = "", ""
 	c.QPS, c.Burst = 100, 200
 	return c
+}
+
+// slim drops what Karpenter does not read and what is most of a large cluster's objects: who wrote which field, a node's images, and what a pod's
+// containers run. It writes nodes by patches of what differs, and pods not at all, so what is not here is not taken away.
+func slim(object any) (any, error) {
+	if m, err := meta.Accessor(object); err == nil {
+		m.SetManagedFields(nil)
+	}
+	switch o := object.(type) {
+	case *corev1.Node:
+		o.Status.Images = nil
+	case *corev1.Pod:
+		for _, containers := range [][]corev1.Container{o.Spec.InitContainers, o.Spec.Containers} {
+			for i := range containers {
+				c := &containers[i]
+				c.Command, c.Args, c.Env, c.EnvFrom = nil, nil, nil, nil
+				c.LivenessProbe, c.ReadinessProbe, c.StartupProbe, c.Lifecycle, c.SecurityContext = nil, nil, nil, nil, nil
+			}
+		}
+	}
+	return object, nil
 }

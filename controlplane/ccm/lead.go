@@ -140,10 +140,13 @@ func regionOf(c templates.Cloud) string {
 	return ""
 }
 
-// slim drops what nobody here reads and what is most of an object: who wrote which field.
+// slim drops what nobody here reads and what is most of an object: who wrote which field, and a node's images.
 func slim(object any) (any, error) {
 	if m, err := meta.Accessor(object); err == nil {
 		m.SetManagedFields(nil)
+	}
+	if n, ok := object.(*v1.Node); ok {
+		n.Status.Images = nil
 	}
 	return object, nil
 }

@@ -28,7 +28,7 @@ func Processes(s controlplane.Setting) ([]controlplane.Process, error) {
 			"--config=" + templates.CloudPath, // it ends by itself when the file changes
 			"--kubeconfig=" + templates.CloudKubeconfig,
 		},
-		Env:   []string{"GOGC=60"},
+		Env:   []string{"GOGC=40"},
 		Files: []templates.File{{Path: templates.CloudKubeconfig, Mode: "0600", Content: conf}},
 		After: []string{apiserver.Name},
 		Ready: controlplane.HTTPReady("http://"+templates.CloudHealth+"/healthz", ""),

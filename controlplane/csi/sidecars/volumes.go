@@ -11,6 +11,7 @@ import (
 	resizing "github.com/kubernetes-csi/external-resizer/v2/pkg/controller"
 	resizerclient "github.com/kubernetes-csi/external-resizer/v2/pkg/csi"
 	"github.com/kubernetes-csi/external-resizer/v2/pkg/resizer"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
@@ -88,10 +89,13 @@ func resize(ctx context.Context, c *crew) (func(context.Context), error) {
 	return func(ctx context.Context) { main.Run(threads, ctx, nil) }, nil
 }
 
-// slim drops what no controller here reads and what is most of an object: who wrote which field.
+// slim drops what no controller here reads and what is most of an object: who wrote which field, and a node's images.
 func slim(object any) (any, error) {
 	if m, err := meta.Accessor(object); err == nil {
 		m.SetManagedFields(nil)
+	}
+	if n, ok := object.(*corev1.Node); ok {
+		n.Status.Images = nil
 	}
 	return object, nil
 }

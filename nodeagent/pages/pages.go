@@ -1,4 +1,5 @@
-package nodeagent
+// Package pages gives the memory of a long-lived program back that its start took.
+package pages
 
 import (
 	"bufio"
@@ -15,11 +16,11 @@ const (
 	nextTrim  = 5 * time.Minute
 )
 
-// trimPages gives back, again and again, the pages of the program file that the process has mapped. A start runs through
+// Trim gives back, again and again and for as long as the process lives, the pages of the program file that the process has mapped. A start runs through
 // the set-up of every package that is linked in, and leaves most of a large file mapped, as if it were in use: more than
 // half of what a worker's processes hold. What is used afterwards is mapped again from the page cache, at a minor fault
 // each; what is not, the kernel may now reclaim. Nothing is lost: the pages are of a file and read-only.
-func trimPages() {
+func Trim() {
 	for pause := firstTrim; ; pause = nextTrim {
 		time.Sleep(pause)
 		trimOnce()
