@@ -115,7 +115,7 @@ func (r *crashRig) raise(s scenario, dir string) (*crashtest.Site, error) {
 	}
 	for _, args := range s.before {
 		if o, err := site.Run(args...); err != nil || !o.OK() {
-			return nil, fmt.Errorf("undisturbed: %v %w", o, err)
+			return nil, fmt.Errorf("undisturbed: %v %v", o, err)
 		}
 	}
 	if s.agent {

@@ -1,6 +1,7 @@
 package metal
 
 import (
+	"bufio"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -215,9 +216,15 @@ func readFile(c *checker, path string) ([]*fields, error) {
 }
 
 // readCSV reads one host per row. The first row names the columns: the attributes of a host block, bmc_address and so on
-// for those of its bmc block. Labels are written a=b;c=d. Empty cells are left out.
+// for those of its bmc block. Labels are written a=b;c=d. Empty cells are left out. What spreadsheets write is taken too: a byte
+// order mark, and semicolons between the columns where a comma is the decimal point.
 func readCSV(c *checker, r io.Reader, path string) ([]*fields, error) {
-	in := csv.NewReader(r)
+	text := bufio.NewReader(r)
+	if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
+		_, _ = text.Discard(3)
+	}
+	in := csv.NewReader(text)
+	in.Comma = separator(text)
 	in.Comment, in.TrimLeadingSpace = '#', true
 	header, err := in.Read()
 	if err == io.EOF {
@@ -236,6 +243,21 @@ func readCSV(c *checker, r io.Reader, path string) ([]*fields, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return all, nil
+}
+
+// separator is what stands between the columns' names; they hold neither commas nor semicolons.
+func separator(text *bufio.Reader) rune {
+	start, _ := text.Peek(text.Size())
+	for line := range strings.Lines(string(start)) {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if strings.Contains(line, ";") && !strings.Contains(line, ",") {
+			return ';'
+		}
+		break
+	}
+	return ','
 }
 
 // cells makes of a row what a block would be.

@@ -155,6 +155,8 @@ func TestInventoryFiles(t *testing.T) {
 	for name, text := range map[string]string{
 		"hosts.csv": "# racks\nname,address,port,user,labels,zone,role,bmc_address,bmc_user,bmc_password,bmc_protocol,gone\n" +
 			"a, 10.0.0.1,2222,ops,rack=r1;use=work,z1,worker,10.9.0.1,admin,secret,ipmi,\nb,10.0.0.2,,,,,,,,,,true\n",
+		"sheet.csv": "\ufeff# racks; and hosts, all\r\nname;address;port;user;labels;zone;role;bmc_address;bmc_user;bmc_password;bmc_protocol;gone\r\n" +
+			"a; 10.0.0.1;2222;ops;\"rack=r1;use=work\";z1;worker;10.9.0.1;admin;secret;ipmi;\r\nb;10.0.0.2;;;;;;;;;;true\r\n",
 		"hosts.json": `{"hosts": [
 			{"name": "a", "address": "10.0.0.1", "port": 2222, "user": "ops", "labels": {"rack": "r1", "use": "work"}, "zone": "z1", "role": "worker",
 			 "bmc": {"address": "10.9.0.1", "user": "admin", "password": "secret", "protocol": "ipmi"}},
