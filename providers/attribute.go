@@ -20,6 +20,24 @@ func (e *UnknownAttributeError) Error() string {
 // Unwrap returns Invalid.
 func (e *UnknownAttributeError) Unwrap() error { return Invalid }
 
+// An AttributeError says that the value of an attribute of a vendor's block is not one that the vendor has, or could have: whoever
+// knows the block's file shows the attribute's line. It wraps Invalid.
+type AttributeError struct {
+	Attribute string
+	Text      string // what is wrong, and what would be right
+}
+
+// Error says it as other errors that are Invalid do.
+func (e *AttributeError) Error() string { return string(Invalid) + ": " + e.Text }
+
+// Unwrap returns Invalid.
+func (*AttributeError) Unwrap() error { return Invalid }
+
+// BadAttribute returns an AttributeError.
+func BadAttribute(attribute, format string, args ...any) error {
+	return &AttributeError{attribute, fmt.Sprintf(format, args...)}
+}
+
 // KnownAttributes refuses attributes of a vendor's block that are not among the names, with an UnknownAttributeError.
 func KnownAttributes(vendor string, attributes map[string]any, names ...string) error {
 	for _, a := range slices.Sorted(maps.Keys(attributes)) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/cmd/provision/internal/engine"
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/all"
 	"github.com/provisionhq/provision/providers/metal"
@@ -21,10 +22,9 @@ import (
 
 // provider opens the vendor that the file names: one that is built in, or a plug-in. It is closed when the command ends.
 func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provider, error) {
-	builtIn := slices.ContainsFunc(all.Vendors(), func(v all.Vendor) bool { return v.Name == c.Provider.Name })
 	var p providers.Provider
 	var err error
-	if builtIn {
+	if ofOurs(c) {
 		p, err = all.Open(c.Provider.Name, placed(c.Provider))
 	} else {
 		p, err = all.OpenPlugin(ctx, all.Plugin{
@@ -32,29 +32,58 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 			Place: a.pluginPlace(), Environ: a.environ, Logs: a.xdg("XDG_CACHE_HOME", ".cache", "plugins"),
 		})
 	}
-	if err == nil {
-		a.opened = append(a.opened, p)
-		return p, nil
+	if err != nil {
+		return nil, a.notOpened(c, err)
 	}
+	a.opened = append(a.opened, p)
+	return p, nil
+}
+
+// offline is what is known of the vendor's offer without asking the vendor. A plug-in is started, and asked for nothing but what it is like.
+func (a *app) offline(ctx context.Context, c *config.Cluster) (engine.Offer, error) {
+	if ofOurs(c) {
+		o, err := all.Offline(ctx, c.Provider.Name, placed(c.Provider))
+		if err != nil {
+			return engine.Offer{}, a.notOpened(c, err)
+		}
+		return engine.Offer(o), nil
+	}
+	p, err := a.provider(ctx, c)
+	if err != nil {
+		return engine.Offer{}, err
+	}
+	return engine.Offer{Caps: p.Caps()}, nil
+}
+
+// ofOurs says whether the file's vendor is one of the program's own.
+func ofOurs(c *config.Cluster) bool {
+	return slices.ContainsFunc(all.Vendors(), func(v all.Vendor) bool { return v.Name == c.Provider.Name })
+}
+
+// notOpened says why a provider could not be opened, with the line of the file.
+func (a *app) notOpened(c *config.Cluster, err error) error {
 	in := fmt.Sprintf("provider %q", c.Provider.Name)
 	var unknown *providers.UnknownAttributeError
 	var coded diag.Coded
 	var inventory *metal.InventoryError
+	var bad *providers.AttributeError
 	switch {
 	case errors.As(err, &inventory):
-		return nil, inventoryProblems(c, inventory)
+		return inventoryProblems(c, inventory)
+	case errors.As(err, &bad):
+		return config.BadProviderAttribute(c, bad.Attribute, bad.Text)
 	case errors.As(err, &unknown):
-		return nil, config.UnknownProviderAttribute(c, unknown.Attribute, unknown.Known)
+		return config.UnknownProviderAttribute(c, unknown.Attribute, unknown.Known)
 	case errors.As(err, &coded):
 		ds := diag.AsDiagnostics(err)
 		for i := range ds {
 			ds[i] = ds[i].At(&c.Provider.Range, in)
 		}
-		return nil, ds
-	case !builtIn && errors.Is(err, providers.NotFound):
-		return nil, a.unknownProvider(c)
+		return ds
+	case !ofOurs(c) && errors.Is(err, providers.NotFound):
+		return a.unknownProvider(c)
 	case providers.KindOf(err) == "":
-		return nil, err
+		return err
 	}
 	d := diag.Wrap(err, diag.KindID(string(providers.KindOf(err))), "%s.", sentence(err.Error())).At(&c.Provider.Range, in)
 	if d.ID == diag.PermissionMissing { // nothing was asked yet: there are no credentials
@@ -65,7 +94,7 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 		d.ID = diag.BadValue
 		d = d.Next("Mend the block, or what the vendor's own tools read in its place, and run the same command again.")
 	}
-	return nil, d
+	return d
 }
 
 // placed are the provider's attributes, with paths that start where the file is. What a file says is not changed: a saved plan

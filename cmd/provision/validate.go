@@ -17,11 +17,11 @@ func (a *app) validateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		p, err := a.provider(ctx, cl)
+		offer, err := a.offline(ctx, cl)
 		if err != nil {
 			return err
 		}
-		if err := engine.Check(ctx, engine.Options{Provider: p, Cluster: cl, Bundle: a.bundle(), Agent: a.agent()}); err != nil {
+		if err := engine.Check(engine.Options{Cluster: cl, Bundle: a.bundle(), Agent: a.agent(), Inside: inside(cl.Provider)}, offer); err != nil {
 			return err
 		}
 		if a.flags.json {
@@ -30,6 +30,10 @@ func (a *app) validateCommand() *cobra.Command {
 		_, err = fmt.Fprintf(a.out, "%s is valid: cluster %q, machines: %d.\n", file, cl.Name, cl.Machines())
 		return err
 	})
+	c.Long = `Check the file without touching anything: its form, names, counts, addresses, versions, and what its provider block and pools say.
+
+Only the file is looked at, with those that it names, and the bundle if there is one. No vendor is asked, so neither credentials
+nor a network are needed. What only the vendor knows (machine types, images, quotas, permissions) is looked at by the verb plan.`
 	c.Flags().BoolVar(&a.flags.json, "json", false, "write the result as JSON to stdout")
 	a.programFlags(c)
 	return c

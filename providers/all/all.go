@@ -29,17 +29,27 @@ type Vendor struct {
 	Inside func(attributes map[string]any) (there map[string]any, blind bool)
 	// Paths are the attributes that are paths: whoever reads them from a file makes them start where the file is.
 	Paths []string
+	// Offline returns what the attributes lead to as far as it can be said without the vendor, credentials and a network. Its errors are
+	// those of Open. nil: opening the provider and asking it for types needs none of them.
+	Offline func(attributes map[string]any) (Offer, error)
+}
+
+// An Offer is what a vendor has, as far as that can be said without asking it.
+type Offer struct {
+	Caps     providers.Caps
+	Types    []string // names of the machine types; nil: only the vendor knows them
+	Unplaced bool     // the attributes name no region, so zones are not known
 }
 
 // Vendors returns the vendors that are built in, by name.
 func Vendors() []Vendor {
 	return []Vendor{
-		{"aws", "Amazon Web Services", opener(aws.Open), nil, nil},
-		{"azure", "Microsoft Azure", opener(azure.Open), nil, nil},
-		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake, nil, []string{"path"}},
-		{"gcp", "Google Cloud", opener(gcp.Open), nil, nil},
-		{"local", "machines made of namespaces on this host", openLocal, throughDoor, []string{"folder"}},
-		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, blind, []string{"inventory", "key"}},
+		{"aws", "Amazon Web Services", opener(aws.Open), nil, nil, unasked(aws.Offline)},
+		{"azure", "Microsoft Azure", opener(azure.Open), nil, nil, unasked(azure.Offline)},
+		{"fake", "machines that exist only in a file: for tests and rehearsals of plans", openFake, nil, []string{"path"}, nil},
+		{"gcp", "Google Cloud", opener(gcp.Open), nil, nil, unasked(gcp.Offline)},
+		{"local", "machines made of namespaces on this host", openLocal, throughDoor, []string{"folder"}, nil},
+		{"metal", "hosts that answer SSH: bare metal, or anything like it", openMetal, blind, []string{"inventory", "key"}, offlineMetal},
 	}
 }
 
@@ -54,6 +64,37 @@ func Open(name string, attributes map[string]any) (providers.Provider, error) {
 		}
 	}
 	return nil, fmt.Errorf("provider %q: %w", name, providers.NotFound)
+}
+
+// Offline returns what the provider of that name has, without asking a vendor; an error that wraps providers.NotFound if there is none.
+func Offline(ctx context.Context, name string, attributes map[string]any) (Offer, error) {
+	for _, v := range Vendors() {
+		switch {
+		case v.Name != name:
+			continue
+		case v.Offline != nil:
+			return v.Offline(attributes)
+		}
+		p, err := v.Open(attributes)
+		if err != nil {
+			return Offer{}, err
+		}
+		types, err := p.Machines().Types(ctx)
+		o := Offer{Caps: p.Caps(), Types: []string{}}
+		for _, t := range types {
+			o.Types = append(o.Types, t.Name)
+		}
+		return o, err
+	}
+	return Offer{}, fmt.Errorf("provider %q: %w", name, providers.NotFound)
+}
+
+// unasked is what a vendor of the cloud has by its block alone.
+func unasked(caps func(map[string]any) (providers.Caps, error)) func(map[string]any) (Offer, error) {
+	return func(attributes map[string]any) (Offer, error) {
+		c, err := caps(attributes)
+		return Offer{Caps: c, Unplaced: attributes["region"] == nil && attributes["location"] == nil}, err
+	}
 }
 
 // opener is how a vendor of the cloud is opened.

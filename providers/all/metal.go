@@ -8,6 +8,15 @@ import (
 	"github.com/provisionhq/provision/providers/retry"
 )
 
+// offlineMetal reads the inventory and asks none of its hosts.
+func offlineMetal(attributes map[string]any) (Offer, error) {
+	p, err := metal.Open(attributes)
+	if err != nil {
+		return Offer{}, err
+	}
+	return Offer{Caps: p.Caps(), Types: p.TypeNames()}, nil
+}
+
 // openMetal knows the attributes and blocks of an inventory: see metal.Open. An inventory that is wrong is a
 // *metal.InventoryError.
 func openMetal(attributes map[string]any) (providers.Provider, error) {

@@ -12,7 +12,9 @@ package aws
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,7 +104,7 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 		return nil, fmt.Errorf("provider aws: %w: no region: name one with region, AWS_REGION or a profile", providers.Invalid)
 	}
 	if err := o.complete(); err != nil {
-		return nil, fmt.Errorf("provider aws: %w", err)
+		return nil, err
 	}
 	if cfg.HTTPClient == nil { // the SDK has none of its own but where AWS_CA_BUNDLE is set
 		cfg.HTTPClient = awshttp.NewBuildableClient()
@@ -112,8 +114,16 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 		iam: iam.NewFromConfig(cfg), sizes: map[string]size{}, nets: map[string]*cached{}}, nil
 }
 
-// complete fills in defaults.
-func (o *Options) complete() error {
+// regionForm is that of a region's name, of all parts of AWS.
+var regionForm = regexp.MustCompile(`^[a-z]{2,5}(-[a-z]+)+-[0-9]+$`)
+
+// complete fills in defaults. A region that is not known is left open.
+func (o *Options) complete() (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("provider aws: %w", err)
+		}
+	}()
 	set := func(v *string, to string) {
 		if *v == "" {
 			*v = to
@@ -132,14 +142,21 @@ func (o *Options) complete() error {
 		o.Zones = all[:min(3, len(all))]
 	}
 	switch {
+	case o.Region != "" && !regionForm.MatchString(o.Region):
+		return providers.BadAttribute("region", "region %q: it has the form eu-west-1", o.Region)
 	case !slices.Contains([]string{NATNone, NATOne, NATZone}, o.NAT):
-		return fmt.Errorf("%w: nat %q: it can be none, one or zone", providers.Invalid, o.NAT)
+		return providers.BadAttribute("nat", "nat %q: it can be none, one or zone", o.NAT)
 	case !slices.Contains([]string{Public, Private}, o.Addresses):
-		return fmt.Errorf("%w: addresses %q: they can be public or private", providers.Invalid, o.Addresses)
+		return providers.BadAttribute("addresses", "addresses %q: they can be public or private", o.Addresses)
 	case o.Network != "" && !isID(o.Network, "vpc"):
-		return fmt.Errorf("%w: network %q is not the ID of a VPC", providers.Invalid, o.Network)
+		return providers.BadAttribute("network", "network %q is not the ID of a VPC", o.Network)
 	case o.Network != "" && o.NAT != NATNone:
-		return fmt.Errorf("%w: nat is for networks that are made; %s stays as it is", providers.Invalid, o.Network)
+		return providers.BadAttribute("nat", "nat is for networks that are made; %s stays as it is", o.Network)
+	}
+	for _, z := range o.Zones {
+		if o.Region != "" && !strings.HasPrefix(z, o.Region) {
+			return providers.BadAttribute("zones", "zone %q is not in region %s", z, o.Region)
+		}
 	}
 	return nil
 }
@@ -158,19 +175,41 @@ func patient() aws.Retryer {
 // Open returns the provider that the attributes of a block describe: region, profile, endpoint, network, nat, addresses, image,
 // instance_profile and cloud_agent_profile, which are strings, and zones, a list of them. The error wraps providers.Invalid.
 func Open(attributes map[string]any) (*Provider, error) {
+	o, err := options(attributes)
+	if err != nil {
+		return nil, err
+	}
+	return New(context.Background(), o)
+}
+
+// Offline returns what a provider of the block can do, as far as the block says it: nobody is asked, and neither environment nor
+// configuration are read. The errors are Open's.
+func Offline(attributes map[string]any) (providers.Caps, error) {
+	o, err := options(attributes)
+	if err == nil {
+		err = o.complete()
+	}
+	if err != nil {
+		return providers.Caps{}, err
+	}
+	return (&Provider{o: o}).Caps(), nil
+}
+
+// options reads the attributes of a block.
+func options(attributes map[string]any) (o Options, err error) {
 	names := []string{"region", "profile", "endpoint", "network", "nat", "addresses", "image", "instance_profile", "cloud_agent_profile"}
 	if err := providers.KnownAttributes("aws", attributes, append(names, "zones")...); err != nil {
-		return nil, err
+		return o, err
 	}
 	text := map[string]string{}
 	for _, n := range names {
 		s, err := providers.TextAttribute("aws", attributes, n)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		text[n] = s
 	}
-	o := Options{Region: text["region"], Profile: text["profile"], Endpoint: text["endpoint"], Network: text["network"], NAT: text["nat"],
+	o = Options{Region: text["region"], Profile: text["profile"], Endpoint: text["endpoint"], Network: text["network"], NAT: text["nat"],
 		Addresses: text["addresses"], Image: text["image"], InstanceProfile: text["instance_profile"], CloudAgentProfile: text["cloud_agent_profile"]}
 	if v, ok := attributes["zones"]; ok {
 		list, ok := v.([]any)
@@ -180,10 +219,10 @@ func Open(attributes map[string]any) (*Provider, error) {
 			o.Zones = append(o.Zones, s)
 		}
 		if !ok {
-			return nil, fmt.Errorf("provider aws: %w: zones must be a list of strings", providers.Invalid)
+			return o, fmt.Errorf("provider aws: %w: zones must be a list of strings", providers.Invalid)
 		}
 	}
-	return New(context.Background(), o)
+	return o, nil
 }
 
 // Name returns "aws".

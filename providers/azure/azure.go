@@ -156,19 +156,29 @@ func patient() policy.RetryOptions {
 		}}
 }
 
-// complete fills in defaults.
+// complete fills in what the environment says, and defaults.
 func (o *Options) complete() error {
-	set := func(v *string, to string) {
-		if *v == "" {
-			*v = to
-		}
+	if o.Subscription == "" {
+		o.Subscription = os.Getenv("AZURE_SUBSCRIPTION_ID")
 	}
-	set(&o.Subscription, os.Getenv("AZURE_SUBSCRIPTION_ID"))
 	if e := os.Getenv(endpointVariable); o.Endpoint == "" && e != "" {
 		if !atHome(e) {
 			return fmt.Errorf("%w: %s=%s: the variable may name only a program on this host, http at an address such as 127.0.0.1", providers.Invalid, endpointVariable, e)
 		}
 		o.Endpoint = e
+	}
+	if o.Subscription == "" {
+		return fmt.Errorf("%w: no subscription: name one with subscription or AZURE_SUBSCRIPTION_ID", providers.Invalid)
+	}
+	return o.fill()
+}
+
+// fill fills in defaults.
+func (o *Options) fill() error {
+	set := func(v *string, to string) {
+		if *v == "" {
+			*v = to
+		}
 	}
 	set(&o.Cloud, "public")
 	set(&o.NAT, NATNone)
@@ -185,26 +195,24 @@ func (o *Options) complete() error {
 	}
 	subnet := regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+$`)
 	switch {
-	case o.Subscription == "":
-		return fmt.Errorf("%w: no subscription: name one with subscription or AZURE_SUBSCRIPTION_ID", providers.Invalid)
 	case !regexp.MustCompile(`^[a-z0-9]+$`).MatchString(o.Location):
-		return fmt.Errorf("%w: location %q: name one as Azure does, such as westeurope", providers.Invalid, o.Location)
+		return providers.BadAttribute("location", "location %q: name one as Azure does, such as westeurope", o.Location)
 	case !slices.Contains([]string{"public", "china", "government"}, o.Cloud):
-		return fmt.Errorf("%w: cloud %q: it can be public, china or government", providers.Invalid, o.Cloud)
+		return providers.BadAttribute("cloud", "cloud %q: it can be public, china or government", o.Cloud)
 	case !slices.Contains([]string{NATNone, NATOne}, o.NAT):
-		return fmt.Errorf("%w: nat %q: it can be none or one", providers.Invalid, o.NAT)
+		return providers.BadAttribute("nat", "nat %q: it can be none or one", o.NAT)
 	case !slices.Contains([]string{Public, Private}, o.Addresses):
-		return fmt.Errorf("%w: addresses %q: they can be public or private", providers.Invalid, o.Addresses)
+		return providers.BadAttribute("addresses", "addresses %q: they can be public or private", o.Addresses)
 	case o.Network != "" && !subnet.MatchString(o.Network):
-		return fmt.Errorf("%w: network %q is not the resource ID of a subnet", providers.Invalid, o.Network)
+		return providers.BadAttribute("network", "network %q is not the resource ID of a subnet", o.Network)
 	case o.Network != "" && o.NAT != NATNone:
-		return fmt.Errorf("%w: nat is for networks that are made; %s stays as it is", providers.Invalid, o.Network)
+		return providers.BadAttribute("nat", "nat is for networks that are made; %s stays as it is", o.Network)
 	case o.Endpoint != "" && !strings.HasPrefix(o.Endpoint, "https://") && !atHome(o.Endpoint):
-		return fmt.Errorf("%w: endpoint %q must begin with https://, or with http:// and an address of this host such as 127.0.0.1", providers.Invalid, o.Endpoint)
+		return providers.BadAttribute("endpoint", "endpoint %q must begin with https://, or with http:// and an address of this host such as 127.0.0.1", o.Endpoint)
 	}
 	for _, z := range o.Zones {
 		if !regexp.MustCompile(`^` + o.Location + `-[1-9]$`).MatchString(z) {
-			return fmt.Errorf("%w: zone %q: zones are named %s-1 and so on", providers.Invalid, z, o.Location)
+			return providers.BadAttribute("zones", "zone %q: zones are named %s-1 and so on", z, o.Location)
 		}
 	}
 	return nil
@@ -213,19 +221,41 @@ func (o *Options) complete() error {
 // Open returns the provider that the attributes of a block describe: subscription, location, tenant, cloud, endpoint, network,
 // nat, addresses, image, identity and cloud_agent_identity, which are strings, and zones, a list of them. The error wraps providers.Invalid.
 func Open(attributes map[string]any) (*Provider, error) {
+	o, err := options(attributes)
+	if err != nil {
+		return nil, err
+	}
+	return New(o)
+}
+
+// Offline returns what a provider of the block can do, as far as the block says it: nobody is asked, and neither environment nor
+// credentials are looked at. The errors are Open's.
+func Offline(attributes map[string]any) (providers.Caps, error) {
+	o, err := options(attributes)
+	if err != nil {
+		return providers.Caps{}, err
+	}
+	if err := o.fill(); err != nil {
+		return providers.Caps{}, fmt.Errorf("provider azure: %w", err)
+	}
+	return (&Provider{o: o}).Caps(), nil
+}
+
+// options reads the attributes of a block.
+func options(attributes map[string]any) (o Options, err error) {
 	names := []string{"subscription", "location", "tenant", "cloud", "endpoint", "network", "nat", "addresses", "image", "identity", "cloud_agent_identity"}
 	if err := providers.KnownAttributes("azure", attributes, append(names, "zones")...); err != nil {
-		return nil, err
+		return o, err
 	}
 	text := map[string]string{}
 	for _, n := range names {
 		s, err := providers.TextAttribute("azure", attributes, n)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		text[n] = s
 	}
-	o := Options{Subscription: text["subscription"], Location: text["location"], Tenant: text["tenant"], Cloud: text["cloud"], Endpoint: text["endpoint"],
+	o = Options{Subscription: text["subscription"], Location: text["location"], Tenant: text["tenant"], Cloud: text["cloud"], Endpoint: text["endpoint"],
 		Network: text["network"], NAT: text["nat"], Addresses: text["addresses"], Image: text["image"], Identity: text["identity"], CloudAgentIdentity: text["cloud_agent_identity"]}
 	if v, ok := attributes["zones"]; ok {
 		list, ok := v.([]any)
@@ -235,10 +265,10 @@ func Open(attributes map[string]any) (*Provider, error) {
 			o.Zones = append(o.Zones, s)
 		}
 		if !ok {
-			return nil, fmt.Errorf("provider azure: %w: zones must be a list of strings", providers.Invalid)
+			return o, fmt.Errorf("provider azure: %w: zones must be a list of strings", providers.Invalid)
 		}
 	}
-	return New(o)
+	return o, nil
 }
 
 // Name returns "azure".

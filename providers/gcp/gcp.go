@@ -86,15 +86,23 @@ var (
 	nameForm    = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
 )
 
-// complete fills in defaults.
+// complete fills in what the environment says, and defaults.
 func (o *Options) complete() error {
+	if err := fromEnvironment(o); err != nil {
+		return err
+	}
+	if o.Region == "" {
+		return fmt.Errorf("%w: no region: name one with region or GOOGLE_CLOUD_REGION", providers.Invalid)
+	}
+	return o.fill()
+}
+
+// fill fills in defaults. A region that is not known is left open.
+func (o *Options) fill() error {
 	set := func(v *string, to string) {
 		if *v == "" {
 			*v = to
 		}
-	}
-	if err := fromEnvironment(o); err != nil {
-		return err
 	}
 	set(&o.NAT, NATNone)
 	set(&o.Addresses, Public)
@@ -105,30 +113,28 @@ func (o *Options) complete() error {
 		}
 	}
 	switch {
-	case o.Region == "":
-		return fmt.Errorf("%w: no region: name one with region or GOOGLE_CLOUD_REGION", providers.Invalid)
-	case !regionForm.MatchString(o.Region):
-		return fmt.Errorf("%w: region %q: it has the form europe-west1", providers.Invalid, o.Region)
+	case o.Region != "" && !regionForm.MatchString(o.Region):
+		return providers.BadAttribute("region", "region %q: it has the form europe-west1", o.Region)
 	case o.Project != "" && !projectForm.MatchString(o.Project):
-		return fmt.Errorf("%w: project %q is not the ID of a project", providers.Invalid, o.Project)
+		return providers.BadAttribute("project", "project %q is not the ID of a project", o.Project)
 	case !slices.Contains([]string{NATNone, NATOne}, o.NAT):
-		return fmt.Errorf("%w: nat %q: it can be none or one", providers.Invalid, o.NAT)
+		return providers.BadAttribute("nat", "nat %q: it can be none or one", o.NAT)
 	case !slices.Contains([]string{Public, Private}, o.Addresses):
-		return fmt.Errorf("%w: addresses %q: they can be public or private", providers.Invalid, o.Addresses)
+		return providers.BadAttribute("addresses", "addresses %q: they can be public or private", o.Addresses)
 	case o.Network != "" && !nameForm.MatchString(o.Network):
-		return fmt.Errorf("%w: network %q is not the name of a network", providers.Invalid, o.Network)
+		return providers.BadAttribute("network", "network %q is not the name of a network", o.Network)
 	case o.Network == "" && o.Subnetwork != "":
-		return fmt.Errorf("%w: subnetwork goes with network", providers.Invalid)
+		return providers.BadAttribute("subnetwork", "subnetwork goes with network")
 	case o.Network != "" && o.NAT != NATNone:
-		return fmt.Errorf("%w: nat is for networks that are made; %s stays as it is", providers.Invalid, o.Network)
+		return providers.BadAttribute("nat", "nat is for networks that are made; %s stays as it is", o.Network)
 	}
 	if len(o.Zones) == 0 {
 		all := zonesOf(o.Region)
 		o.Zones = all[:min(3, len(all))]
 	}
 	for _, z := range o.Zones {
-		if !strings.HasPrefix(z, o.Region+"-") {
-			return fmt.Errorf("%w: zone %q is not in region %s", providers.Invalid, z, o.Region)
+		if o.Region != "" && !strings.HasPrefix(z, o.Region+"-") {
+			return providers.BadAttribute("zones", "zone %q is not in region %s", z, o.Region)
 		}
 	}
 	return nil
@@ -138,19 +144,41 @@ func (o *Options) complete() error {
 // addresses, image, service_account and cloud_agent_account, which are strings, and zones, a list of them. The error wraps providers.Invalid, or
 // providers.Denied if there are no credentials.
 func Open(attributes map[string]any) (*Provider, error) {
+	o, err := options(attributes)
+	if err != nil {
+		return nil, err
+	}
+	return New(context.Background(), o)
+}
+
+// Offline returns what a provider of the block can do, as far as the block says it: nobody is asked, and neither environment nor
+// credentials are looked at. The errors are Open's.
+func Offline(attributes map[string]any) (providers.Caps, error) {
+	o, err := options(attributes)
+	if err != nil {
+		return providers.Caps{}, err
+	}
+	if err := o.fill(); err != nil {
+		return providers.Caps{}, fmt.Errorf("provider gcp: %w", err)
+	}
+	return (&Provider{o: o}).Caps(), nil
+}
+
+// options reads the attributes of a block.
+func options(attributes map[string]any) (o Options, err error) {
 	names := []string{"project", "region", "endpoint", "network", "subnetwork", "nat", "addresses", "image", "service_account", "cloud_agent_account"}
 	if err := providers.KnownAttributes("gcp", attributes, append(names, "zones")...); err != nil {
-		return nil, err
+		return o, err
 	}
 	text := map[string]string{}
 	for _, n := range names {
 		s, err := providers.TextAttribute("gcp", attributes, n)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		text[n] = s
 	}
-	o := Options{Project: text["project"], Region: text["region"], Endpoint: text["endpoint"], Network: text["network"], Subnetwork: text["subnetwork"],
+	o = Options{Project: text["project"], Region: text["region"], Endpoint: text["endpoint"], Network: text["network"], Subnetwork: text["subnetwork"],
 		NAT: text["nat"], Addresses: text["addresses"], Image: text["image"], ServiceAccount: text["service_account"], CloudAgentAccount: text["cloud_agent_account"]}
 	if v, ok := attributes["zones"]; ok {
 		list, ok := v.([]any)
@@ -160,10 +188,10 @@ func Open(attributes map[string]any) (*Provider, error) {
 			o.Zones = append(o.Zones, s)
 		}
 		if !ok {
-			return nil, fmt.Errorf("provider gcp: %w: zones must be a list of strings", providers.Invalid)
+			return o, fmt.Errorf("provider gcp: %w: zones must be a list of strings", providers.Invalid)
 		}
 	}
-	return New(context.Background(), o)
+	return o, nil
 }
 
 // Name returns "gce", the scheme of the node IDs that Google's own cloud controller gives.

@@ -74,6 +74,15 @@ func (m machines) measure(v *view, t Type, mt *providers.MachineType) {
 	mt.CPUs, mt.MemoryMiB = cmp.Or(mt.CPUs, cpus*1000), cmp.Or(mt.MemoryMiB, memory)
 }
 
+// TypeNames are the names of the machine types that the inventory has, whether a host of one answers or not.
+func (p *Provider) TypeNames() []string {
+	names := []string{}
+	for _, t := range p.types() {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
 // types returns what the inventory describes and what its hosts name beside, sorted by name.
 func (p *Provider) types() []Type {
 	all := slices.Clone(p.o.Types)

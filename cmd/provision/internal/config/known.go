@@ -79,6 +79,13 @@ func UnknownProviderAttribute(c *Cluster, attribute string, known []string) diag
 		At(c.at("provider."+attribute, "provider"), `provider "`+c.Provider.Name+`"`)
 }
 
+// BadProviderAttribute says that the vendor does not take the value of an attribute, or what stands in its place.
+func BadProviderAttribute(c *Cluster, attribute, why string) diag.Diagnostic {
+	return diag.New(diag.BadValue, "Provider %q: %s. Nothing was changed.", c.Provider.Name, why).
+		At(c.at("provider."+attribute, "provider"), `provider "`+c.Provider.Name+`"`).
+		Next("Mend the block, or what the vendor's own tools read in its place, and run the same command again.")
+}
+
 // NamesTooLong refuses pools whose machines' names are longer than the vendor accepts; 0 means 63.
 func NamesTooLong(c *Cluster, limit int) diag.Diagnostics {
 	if limit == 0 {

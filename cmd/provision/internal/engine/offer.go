@@ -18,35 +18,47 @@ func (e *Engine) checkOffer(ctx context.Context) ([]providers.MachineType, error
 	if err != nil {
 		return nil, e.vendorError("list machine types", err)
 	}
-	caps := e.Provider.Caps()
-	var known []string
+	known := []string{}
 	for _, t := range types {
 		known = append(known, t.Name)
 	}
-	var ds diag.Diagnostics
+	return types, e.unoffered(Offer{Caps: e.Provider.Caps(), Types: known}).Err()
+}
+
+// An Offer is what a vendor has, as far as that is known.
+type Offer struct {
+	Caps     providers.Caps
+	Types    []string // names of the machine types; nil: not known
+	Unplaced bool     // zones are not known
+}
+
+// unoffered is what the file asks for and the vendor does not have.
+func (e *Engine) unoffered(o Offer) (ds diag.Diagnostics) {
 	pools := []*config.Pool{&e.Cluster.ControlPlane}
 	for i := range e.Cluster.Pools {
 		pools = append(pools, &e.Cluster.Pools[i])
 	}
 	for _, p := range pools {
 		for _, t := range p.Types() {
-			if !slices.Contains(known, t) {
-				ds = append(ds, config.UnknownMachineType(e.Cluster, p, t, known))
+			if o.Types != nil && !slices.Contains(o.Types, t) {
+				ds = append(ds, config.UnknownMachineType(e.Cluster, p, t, o.Types))
 			}
 		}
-		ds = append(ds, config.UnknownZones(e.Cluster, p, caps.Zones)...)
-		if p.Spot && !caps.Spot {
+		if !o.Unplaced {
+			ds = append(ds, config.UnknownZones(e.Cluster, p, o.Caps.Zones)...)
+		}
+		if p.Spot && !o.Caps.Spot {
 			ds = append(ds, config.NoSpot(e.Cluster, p))
 		}
 		ds = append(ds, e.checkAutoscaled(p)...)
 	}
-	if e.Cluster.Endpoint.Balancer && !caps.LoadBalancers {
+	if e.Cluster.Endpoint.Balancer && !o.Caps.LoadBalancers {
 		ds = append(ds, config.NoBalancers(e.Cluster))
 	}
-	if caps.MaxNameLen > 0 {
-		ds = append(ds, config.NamesTooLong(e.Cluster, caps.MaxNameLen)...)
+	if o.Caps.MaxNameLen > 0 {
+		ds = append(ds, config.NamesTooLong(e.Cluster, o.Caps.MaxNameLen)...)
 	}
-	return types, ds.Err()
+	return ds
 }
 
 // checkAutoscaled refuses a pool whose number of machines the cluster should decide on where it cannot make any.

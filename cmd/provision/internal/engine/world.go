@@ -182,14 +182,14 @@ func (e *Engine) askKube(ctx context.Context) error {
 	return nil
 }
 
-// Check compares the file with what the vendor offers and, if there is a bundle at hand, with the version that it
-// holds. It touches nothing and needs no state.
-func Check(ctx context.Context, o Options) error {
+// Check compares the file with what is known of the vendor's offer and, if there is a bundle at hand, with the version that it
+// holds. It asks no vendor and needs no state and no provider.
+func Check(o Options, of Offer) error {
 	e := New(o)
-	if _, err := e.checkOffer(ctx); err != nil {
-		return err
+	if ds := e.unoffered(of); len(ds) > 0 {
+		return ds
 	}
-	if _, err := os.Stat(o.Bundle); err != nil || o.Provider.Caps().Simulated {
+	if _, err := os.Stat(o.Bundle); err != nil || of.Caps.Simulated {
 		return nil
 	}
 	p, err := e.loadPrograms()
