@@ -63,6 +63,9 @@ func (e *Engine) again() string {
 	return "provision apply " + e.Cluster.File
 }
 
+// same is the command that was given, to be given again when what stood in its way is mended: also where it only looks.
+func (e *Engine) same() string { return cmp.Or(e.Asked, e.again()) }
+
 // diagnose gives an error its diagnostic.
 func (e *Engine) diagnose(err error) diag.Diagnostics {
 	var known diag.Diagnostic
@@ -201,7 +204,7 @@ func (e *Engine) vendorError(what string, err error) error {
 	if kind == providers.Denied {
 		d.ID = diag.VendorDenied
 	}
-	d = d.Next(mendLook(d.ID)+"Then run the same command again:", cmp.Or(e.Asked, e.again()))
+	d = d.Next(mendLook(d.ID)+"Then run the same command again:", e.same())
 	var known interface{ Advice() (string, []string) }
 	if errors.As(err, &known) {
 		d.Advice, d.Commands = known.Advice()

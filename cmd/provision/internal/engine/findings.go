@@ -47,7 +47,7 @@ func (f *findings) lacking() diag.Diagnostics {
 	}
 	return diag.Diagnostics{diag.New(diag.PreflightPermissions, "%s is not allowed to do all that the plan needs. Missing:\n\n- %s\n\nNothing was changed.",
 		f.who(), strings.Join(f.Missing, "\n- ")).At(f.at("provider"), f.provider()).
-		Next("Give these permissions to it, or use other credentials, and run the same command again:", f.again())}
+		Next("Give these permissions to it, or use other credentials, and run the same command again:", f.same())}
 }
 
 // who is the one who asks, as the beginning of a sentence.
@@ -69,7 +69,7 @@ func (f *findings) exceeded() (ds diag.Diagnostics) {
 		if l.Exceeded() {
 			at, in := f.asks(providers.Problem{Noun: l.Noun})
 			ds = append(ds, diag.New(diag.PreflightQuota, "%s%s. Nothing was changed.", l, where).At(at, in).
-				Next("Ask the vendor for more, remove what is not needed, or lower a count in the file, and run the same command again:", f.again()))
+				Next("Ask the vendor for more, remove what is not needed, or lower a count in the file, and run the same command again:", f.same()))
 		}
 	}
 	return ds
@@ -124,7 +124,7 @@ func (f *findings) problem(p providers.Problem, others int) diag.Diagnostic {
 	}
 	at, in := f.asks(p)
 	return diag.New(id, "The vendor would not make %s: %s. Nothing was changed.", what, strings.TrimRight(p.Text, ".")).At(at, in).
-		Next("Change what the file asks for there, or mend the cause at the vendor, and run the same command again:", f.again())
+		Next(mendProblem(p)+", and run the same command again:", f.same())
 }
 
 // asks is the line of the file that asks for what a problem is about: the field's own, in the block that is about the object or in

@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/provisionhq/provision/cmd/provision/internal/diag"
+import (
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/providers"
+)
 
 // mend says what to do about what a vendor answered to a step, before the command is run again.
 func mend(id diag.ID) string {
@@ -32,4 +35,25 @@ func mendLook(id diag.ID) string {
 		return "See whether this machine reaches the vendor, whether region and endpoint of the block are right, and what the vendor's status page says. "
 	}
 	return "See whether the region, and what else the block says, exists for this account. "
+}
+
+// mendProblem says, as the beginning of a sentence, what to do about what a vendor would refuse.
+func mendProblem(p providers.Problem) string {
+	switch p.Field {
+	case "type":
+		return "Name another machine type there, or zones that have this one"
+	case "zone", "zones":
+		return "Name zones that there are"
+	case "image":
+		return "Name another image"
+	case "cidr":
+		return "Name another range"
+	case "name":
+		return "Rename or remove at the vendor what has the name, or give the cluster another one"
+	case "network":
+		return "Mend that network at the vendor, or name another one"
+	case "instance_profile", "cloud_agent_profile":
+		return "Make that instance profile, or name one that there is"
+	}
+	return "Change what the file asks for there, or mend the cause at the vendor"
 }
