@@ -43,9 +43,10 @@ type app struct {
 	flags   flags
 	opened  []providers.Provider
 	cut     cutter
-	events  bool            // with --json the verb writes events, and diagnostics among them
-	verb    *cobra.Command  // that runs, if it works on a cluster's file
-	cluster *config.Cluster // that was loaded last
+	events  bool             // with --json the verb writes events, and diagnostics among them
+	verb    *cobra.Command   // that runs, if it works on a cluster's file
+	cluster *config.Cluster  // that was loaded last
+	warned  diag.Diagnostics // what a person was warned of
 
 	rehearsal *rehearsal // that the command works on; nil: on the cluster itself
 }
@@ -99,6 +100,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	a.cut.end()
 	ds := a.diagnostics(err)
+	if a.flags.json {
+		ds = append(slices.Clone(a.warned), ds...) // a program reads no stderr
+	}
 	a.show(ds)
 	return ds.ExitCode()
 }

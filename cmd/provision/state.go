@@ -97,6 +97,7 @@ func (a *app) notice(s *state.State) {
 
 // warn shows warnings on stderr, whatever goes to stdout.
 func (a *app) warn(ds diag.Diagnostics) {
+	a.warned = append(a.warned, ds...)
 	fmt.Fprint(a.err, diag.Text{Width: a.columns(a.err), Colour: a.colour(a.err)}.Render(ds), "\n")
 }
 
