@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/provisionhq/provision/bootstrap/bundle"
@@ -64,16 +65,22 @@ func (a *app) explain(ids []string) error {
 		}
 		return nil
 	}
-	var parts []string
+	var parts, unknown []string
 	for _, id := range ids {
 		entry, text, ok := diag.Explain(id)
 		if !ok {
-			return diag.New(diag.BadFlags, "There is no error with the ID %q.", id).Next("List all:", "provision explain")
+			unknown = append(unknown, strconv.Quote(id))
+			continue
 		}
 		parts = append(parts, fmt.Sprintf("%s (%s)\n\n%s", entry.Summary, entry.ID, diag.Text{Width: a.columns(a.out)}.Prose(text)))
 	}
-	_, err := fmt.Fprint(a.out, strings.Join(parts, "\n"))
-	return err
+	if _, err := fmt.Fprint(a.out, strings.Join(parts, "\n")); err != nil {
+		return err
+	}
+	if len(unknown) > 0 {
+		return diag.New(diag.BadFlags, "There is no error with the ID %s.", strings.Join(unknown, " or ")).Next("List all:", "provision explain")
+	}
+	return nil
 }
 
 func (a *app) completionCommand() *cobra.Command {
