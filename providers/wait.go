@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -17,7 +18,8 @@ type Wait struct {
 // Kind says what the vendor answered; "" if it was not asked yet.
 func (w Wait) Kind() Kind { return KindOf(w.Err) }
 
-// String says in few words what is waited for: "throttled, next try in 3s".
+// String says in few words what is waited for, and what the vendor answered: "create network: throttled (RequestLimitExceeded: Request limit
+// exceeded.), next try in 3s".
 func (w Wait) String() string {
 	d := w.For.Round(time.Second)
 	if w.For < 10*time.Second {
@@ -26,7 +28,29 @@ func (w Wait) String() string {
 	if w.Attempt == 0 {
 		return fmt.Sprintf("its turn at the vendor comes in %s", d)
 	}
-	return fmt.Sprintf("%s, next try in %s", w.Kind(), d)
+	said := string(w.Kind())
+	if w.Call.Verb != "" {
+		said = fmt.Sprintf("%s %s: %s", w.Call.Verb, w.Call.Noun, said)
+	}
+	if words := w.words(); words != "" {
+		said += " (" + words + ")"
+	}
+	return fmt.Sprintf("%s, next try in %s", said, d)
+}
+
+// mostWords is how long the vendor's words may be, in letters: they stand in a line with other things.
+const mostWords = 100
+
+// words are what the vendor said, behind what every error of a vendor begins with: what was done, and its Kind.
+func (w Wait) words() string {
+	if w.Err == nil {
+		return ""
+	}
+	_, said, _ := strings.Cut(strings.Join(strings.Fields(w.Err.Error()), " "), string(w.Kind())+": ")
+	if r := []rune(said); len(r) > mostWords {
+		said = strings.TrimSpace(string(r[:mostWords-1])) + "…"
+	}
+	return said
 }
 
 type observerKey struct{}
