@@ -168,7 +168,7 @@ func TestE2EBadInputAzure(t *testing.T) {
 			{what: "expired", spoil: func() {
 				c.Fail("ResourceSKUsClient.NewListPager", 1, 401, "ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now.")
 			}, code: 2, line: `provider "azure"`, request: true, says: "whether the credentials still hold"},
-			{what: "no such region", edit: []string{"westeurope", "marsnorth"}, code: 1, line: `provider "azure"`, says: "no machine types in the location marsnorth"},
+			{what: "no such region", edit: []string{"westeurope", "marsnorth"}, code: 2, line: "location = ", says: "no machine types in the location marsnorth"},
 			{what: "no such type", edit: []string{"Standard_D2s_v5", "Standard_D2s_v99"}, code: 2, line: "machine = ", says: "Standard_D2s_v99"},
 			{what: "an image that is gone", edit: []string{"  location =", "  image = \"Debian:debian-9:9:latest\"\n  location ="}, code: 2, line: "image = ", says: "Debian:debian-9"},
 			{what: "a quota of 0", spoil: func() { c.Limit("cores", 0) }, code: 2, line: "count", says: "Total Regional vCPUs: 0 of 0"},
@@ -193,7 +193,7 @@ func TestE2EBadInputGCP(t *testing.T) {
 		return []mishap{
 			{what: "no credentials", environ: []string{"CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE=", "GOOGLE_APPLICATION_CREDENTIALS=/nowhere/account.json"}, code: 2, line: `provider "gcp"`, says: "/nowhere/account.json"},
 			{what: "expired", spoil: func() { c.Fail("", 1, 401, "authError", "Invalid Credentials", 0) }, code: 2, line: `provider "gcp"`, says: "whether the credentials still hold"},
-			{what: "no such region", edit: []string{"europe-west1", "mars-north1"}, code: 1, line: `provider "gcp"`, says: "no machine types in the region mars-north1"},
+			{what: "no such region", edit: []string{"europe-west1", "mars-north1"}, code: 2, line: "region ", says: "no machine types in the region mars-north1"},
 			{what: "no such type", edit: []string{"e2-standard-2", "e9-huge-2"}, code: 2, line: "machine = ", says: "e9-huge-2"},
 			{what: "a quota of 0", spoil: func() { c.Reset(gcptest.Options{}); c.Quota("CPUS", 0) }, code: 2, line: "count", says: "CPUS in europe-west1: 0 of 0"},
 			{what: "an image that is gone", edit: []string{"  region =", "  image = \"projects/debian-cloud/global/images/debian-9\"\n  region ="}, spoil: func() { c.Reset(gcptest.Options{}) }, code: 2, line: "image = ", says: "debian-9"},
@@ -237,6 +237,7 @@ func TestE2EBadInputAWS(t *testing.T) {
 		return []mishap{
 			{what: "no credentials", environ: []string{"AWS_ACCESS_KEY_ID="}, code: 2, line: `provider "aws"`, says: "aws sso login"},
 			{what: "expired", spoil: func() { c.Fail("DescribeInstanceTypes", 1, 400, "RequestExpired", "Request has expired.") }, code: 2, line: `provider "aws"`, request: true, says: "whether the credentials still hold"},
+			{what: "no such region", edit: []string{`"eu-west-1"`, `"mars"`}, code: 2, line: "region ", says: "it has the form eu-west-1"},
 			{what: "no such type", edit: []string{"t3.medium", "m99.huge"}, code: 2, line: "machine = ", says: "m99.huge"},
 			{what: "an image that is gone", edit: []string{"  region =", "  image = \"ami-0123456789abcdef0\"\n  region ="}, code: 2, line: "image = ", says: "ami-0123456789abcdef0"},
 			{what: "a network without a route", edit: []string{"  region =", "  network = \"" + bare + "\"\n  region ="}, code: 2, line: "network = ", says: "0.0.0.0/0"},

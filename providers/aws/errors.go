@@ -221,7 +221,7 @@ func kinded(err error) error {
 	var wrong *nowhere
 	switch {
 	case errors.As(err, &wrong):
-		r.Message = wrong.Error()
+		r.Message, r.err = wrong.Error(), fmt.Errorf("%w: %w", providers.BadAttribute("region", "%s", wrong), err)
 	case noCredentials(err):
 		r.Message = "no credentials that hold: run aws sso login or aws configure, name a profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: " + r.Message
 	}

@@ -119,6 +119,10 @@ func TestNoSuchRegion(t *testing.T) {
 	if want := "list network demo: invalid: DescribeVpcs: there is no server ec2.eu-nowhere-1.amazonaws.com: AWS has no region eu-nowhere-1, or this host cannot look up names of the internet"; err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
+	var bad *providers.AttributeError
+	if !errors.As(err, &bad) || bad.Attribute != "region" {
+		t.Errorf("the attribute that is wrong: %+v", bad)
+	}
 	network.hears = true
 	if _, err := p.Networks().List(t.Context(), "demo"); err != nil {
 		t.Error(err)

@@ -175,7 +175,7 @@ func (m machines) Types(ctx context.Context) (all []providers.MachineType, err e
 		return nil, err
 	}
 	if len(known) == 0 {
-		return nil, fail(providers.Invalid, "Azure has no machine types in the location %s: it is none of Azure's, or none for this subscription; \"az account list-locations\" lists them", m.p.o.Location)
+		return nil, providers.BadAttribute("location", "Azure has no machine types in the location %s: it is none of Azure's, or none for this subscription; \"az account list-locations\" lists them", m.p.o.Location)
 	}
 	for _, z := range known {
 		if z.closed != "" {

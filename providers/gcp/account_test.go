@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"os"
@@ -203,7 +204,7 @@ func TestAccountIsRefused(t *testing.T) {
 	}
 	other := again(t, Options{})
 	other.o.Region = "mars-north1"
-	if _, err := other.Account().Check(t.Context(), needed()); providers.KindOf(err) != providers.Invalid || !strings.Contains(err.Error(), "mars-north1") {
+	if _, err := other.Account().Check(t.Context(), needed()); providers.KindOf(err) != providers.Invalid || !strings.Contains(err.Error(), "mars-north1") || !errors.As(err, new(*providers.AttributeError)) {
 		t.Errorf("a region that there is not: %v", err)
 	}
 	other.o.Region, other.o.Project = gcptest.Region, "elsewhere-1"

@@ -30,7 +30,7 @@ func (a *audit) limited(ctx context.Context) error {
 		return p.api.regions.Get(ctx, &computepb.GetRegionRequest{Project: p.o.Project, Region: p.o.Region})
 	})
 	if gone(err) {
-		return fail(providers.Invalid, "there is no region %s for project %s: %v", p.o.Region, p.o.Project, err)
+		return providers.BadAttribute("region", "there is no region %s for project %s: %v", p.o.Region, p.o.Project, err)
 	}
 	if err := a.unseen("quotas of region "+p.o.Region, err); err != nil {
 		return err

@@ -118,7 +118,7 @@ func (m machines) Types(ctx context.Context) (all []providers.MachineType, err e
 			return nil, err
 		}
 		if len(known) == 0 {
-			return nil, fail(providers.Invalid, "Google has no machine types in the region %s: it is none of Google's, or none for this project; \"gcloud compute regions list\" lists them", m.p.o.Region)
+			return nil, providers.BadAttribute("region", "Google has no machine types in the region %s: it is none of Google's, or none for this project; \"gcloud compute regions list\" lists them", m.p.o.Region)
 		}
 		m.p.mu.Lock()
 		m.p.types, m.p.typesAt = known, time.Now()

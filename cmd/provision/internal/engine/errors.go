@@ -9,6 +9,7 @@ import (
 	"github.com/provisionhq/provision/bootstrap"
 	"github.com/provisionhq/provision/bootstrap/bundle"
 	"github.com/provisionhq/provision/bootstrap/ssh"
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
 	"github.com/provisionhq/provision/cmd/provision/internal/diag"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/providers"
@@ -197,6 +198,10 @@ func (e *Engine) vendorError(what string, err error) error {
 		return err
 	}
 	at := e.Cluster.Provider.Range
+	var bad *providers.AttributeError
+	if errors.As(err, &bad) { // nothing is touched yet: it is the file that is refused
+		return config.BadProviderAttribute(e.Cluster, bad.Attribute, strings.TrimRight(bad.Text, "."))
+	}
 	if d, ok := e.fromInventory(what, err); ok {
 		return d.At(&at, e.provider())
 	}

@@ -1,0 +1,26 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/provisionhq/provision/cmd/provision/internal/config"
+	"github.com/provisionhq/provision/cmd/provision/internal/diag"
+	"github.com/provisionhq/provision/providers"
+)
+
+// TestWrongAttribute: what the vendor says is wrong with its block is refused input, with the attribute's own line.
+func TestWrongAttribute(t *testing.T) {
+	c := &config.Cluster{Name: "demo", File: "cluster.hcl", Provider: config.Provider{Name: "far"}, Ranges: map[string]diag.Range{
+		"provider":        {File: "cluster.hcl", Start: diag.Pos{Line: 1}},
+		"provider.region": {File: "cluster.hcl", Start: diag.Pos{Line: 2}},
+	}}
+	e := New(Options{Cluster: c})
+	for attribute, line := range map[string]int{"region": 2, "zones": 1} {
+		err := fmt.Errorf("list machine types: %w", providers.BadAttribute(attribute, "there is no mars"))
+		ds := diag.AsDiagnostics(e.vendorError("list machine types", err))
+		if len(ds) != 1 || ds.ExitCode() != diag.ExitRefused || ds[0].Range == nil || ds[0].Range.Start.Line != line {
+			t.Errorf("%s: %+v", attribute, ds)
+		}
+	}
+}
