@@ -28,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/provisionhq/provision/providers"
 )
@@ -86,7 +87,7 @@ type Provider struct {
 // New returns a provider. It reads the SDK's configuration and does no other I/O; credentials are looked for when they are
 // needed first. The error wraps providers.Invalid.
 func New(ctx context.Context, o Options) (*Provider, error) {
-	loads := []func(*config.LoadOptions) error{config.WithRetryer(patient)}
+	loads := []func(*config.LoadOptions) error{config.WithRetryer(patient), config.WithLogger(logging.Nop{})} // it would write to stderr
 	if o.Region != "" {
 		loads = append(loads, config.WithRegion(o.Region))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/provisionhq/provision/providers"
@@ -145,6 +146,19 @@ func TestBalancerCodesAreComplete(t *testing.T) {
 		TooManyUniqueTargetGroupsPerLoadBalancer TrustStoreNotFound TrustStoreNotReady UnsupportedProtocol`) {
 		if !slices.ContainsFunc(Codes(), func(c Code) bool { return c.Code == code }) {
 			t.Errorf("%s is not in the table", code)
+		}
+	}
+}
+
+// TestSDKIsSilent: the SDK does not write to stderr, where plans and progress are shown.
+func TestSDKIsSilent(t *testing.T) {
+	p, err := New(t.Context(), Options{Region: "eu-west-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range map[string]logging.Logger{"ec2": p.ec2.Options().Logger, "elb": p.elb.Options().Logger, "sts": p.sts.Options().Logger, "quotas": p.quo.Options().Logger, "iam": p.iam.Options().Logger} {
+		if _, silent := l.(logging.Nop); !silent {
+			t.Errorf("%s logs to %T", name, l)
 		}
 	}
 }
