@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -83,7 +84,7 @@ func (a *audit) refused(err error, n providers.Noun, name, field string) error {
 
 // unseen notes what the account may not look at. Credentials that are of no use at all, and services that do not answer, are errors.
 func (a *audit) unseen(what string, err error) error {
-	if kindOf(err) != providers.Denied || statusOf(err) != http.StatusForbidden && statusOf(err) != 0 || strings.Contains(err.Error(), "oauth2:") {
+	if kindOf(err) != providers.Denied || statusOf(err) != http.StatusForbidden && statusOf(err) != 0 || strings.Contains(err.Error(), "oauth2:") || errors.As(err, new(*stranger)) {
 		return err
 	}
 	a.add(func(r *providers.Report) { r.Unseen = append(r.Unseen, what+": "+kinded(err).Error()) })

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	compute "cloud.google.com/go/compute/apiv1"
-	"golang.org/x/oauth2/google"
 	"google.golang.org/api/googleapi"
 	"google.golang.org/api/option"
 	transport "google.golang.org/api/transport/http"
@@ -103,9 +102,9 @@ func dial(ctx context.Context, o *Options) (*clients, error) {
 	if strings.HasPrefix(o.Endpoint, "http://") {
 		opts = append(opts, option.WithoutAuthentication()) // a token never travels in clear
 	} else {
-		found, err := google.FindDefaultCredentials(ctx, scopes()...)
+		found, err := credentials(ctx)
 		if err != nil {
-			return nil, fail(providers.Denied, "no credentials: run gcloud auth application-default login, or name a file in GOOGLE_APPLICATION_CREDENTIALS: %w", err)
+			return nil, err
 		}
 		if o.Project == "" {
 			o.Project = found.ProjectID

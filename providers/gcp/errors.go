@@ -142,6 +142,7 @@ func kindOf(err error) providers.Kind {
 type Refusal struct {
 	Code, Message string
 	Operation     string // name of the operation, which Google's support asks for; empty if there was none
+	Request       string // Google's ID of the request that it refused; empty if it gave none
 	status        int
 	err           error // the client's, if the request was refused
 }
@@ -155,6 +156,9 @@ func (r *Refusal) Error() string {
 	if r.Operation != "" {
 		s += " (operation " + r.Operation + ")"
 	}
+	if r.Request != "" {
+		s += " (request " + r.Request + ")"
+	}
 	return s
 }
 
@@ -164,6 +168,10 @@ func (r *Refusal) Unwrap() error { return r.err }
 // kinded gives an error of the client its Kind and Google's words. A context's error stays as it is.
 func kinded(err error) error {
 	k := kindOf(err)
+	var nobody *stranger
+	if errors.As(err, &nobody) {
+		return nobody // without the request that it was for, which was not made
+	}
 	if err == nil || providers.KindOf(err) != "" || k == "" {
 		return err
 	}
@@ -172,7 +180,7 @@ func kinded(err error) error {
 		r = &Refusal{Code: codeOf(err), Message: err.Error(), status: statusOf(err), err: err}
 		var e *googleapi.Error
 		if errors.As(err, &e) {
-			r.Message = strings.TrimSpace(e.Message)
+			r.Message, r.Request = strings.TrimSpace(e.Message), requestOf(e.Details, e.Header)
 		}
 	}
 	if after := retryAfter(err); after > 0 && k.Retryable() {
