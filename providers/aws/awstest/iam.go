@@ -103,12 +103,17 @@ func (c *Cloud) user(ctx context.Context, name, policy string) (key aws.Credenti
 // manage asks moto's IAM, as the one who may do everything.
 func (c *Cloud) manage(ctx context.Context, form url.Values) (*tree, error) {
 	form.Set("Version", "2010-05-08")
+	return c.sudo(ctx, "iam", form)
+}
+
+// sudo asks a service of moto, as the one who may do everything.
+func (c *Cloud) sudo(ctx context.Context, service string, form url.Values) (*tree, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL+"/", nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", c.authority("us-east-1/iam"))
+	req.Header.Set("Authorization", c.authority("us-east-1/"+service))
 	a := c.forward(req, []byte(form.Encode()))
 	if a.code != "" {
 		return nil, fmt.Errorf("%s: %s: %s", form.Get("Action"), a.code, a.body)

@@ -18,6 +18,7 @@ type Request struct {
 	Action   string
 	Form     url.Values
 	Mutating bool
+	By       string // whoever the cloud knows the access key of: a user of Enforce or As, a role of Assume
 	Status   int    // 0: the connection was cut
 	Code     string // AWS's error code; empty if there was none
 	Took     time.Duration
@@ -107,6 +108,9 @@ func (c *Cloud) serve(w http.ResponseWriter, req *http.Request) {
 	if target := req.Header.Get("X-Amz-Target"); target != "" { // a service that speaks JSON: ServiceQuotasV20190624.GetServiceQuota
 		_, r.Action, _ = strings.Cut(target, ".")
 	}
+	c.mu.Lock()
+	r.By = c.users[strings.Split(credential(req.Header.Get("Authorization")), "/")[0]]
+	c.mu.Unlock()
 	nobody := strings.Contains(form.Get("LoadBalancerArn")+form.Get("TargetGroupArn"), ":000000000000:") || // no account's
 		strings.Contains(form.Get("RoleName")+form.Get("InstanceProfileName"), nobodys)
 	r.Mutating = !reads(r.Action) && !r.dry() && !nobody
