@@ -304,5 +304,9 @@ func status(b providers.LoadBalancer, r request) *v1.LoadBalancerStatus {
 	if b.Address.IsValid() {
 		return &v1.LoadBalancerStatus{Ingress: []v1.LoadBalancerIngress{{IP: b.Address.String(), IPMode: &mode}}}
 	}
+	if a, err := netip.ParseAddr(b.Hostname); err == nil { // Kubernetes refuses it as a name; as with a name, nodes do not answer in its place
+		mode = v1.LoadBalancerIPModeProxy
+		return &v1.LoadBalancerStatus{Ingress: []v1.LoadBalancerIngress{{IP: a.String(), IPMode: &mode}}}
+	}
 	return &v1.LoadBalancerStatus{Ingress: []v1.LoadBalancerIngress{{Hostname: b.Hostname}}}
 }

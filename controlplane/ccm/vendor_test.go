@@ -3,6 +3,7 @@ package ccm
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -328,4 +329,17 @@ func TestStrangersAtTheVendor(t *testing.T) {
 			t.Errorf("there is %+v, the Service has %s", all, w.address("shop"))
 		}
 	})
+}
+
+// TestStatusOfAddressAsName: what Kubernetes would refuse as a name is told as an address that nodes do not answer for.
+func TestStatusOfAddressAsName(t *testing.T) {
+	for name, want := range map[string]v1.LoadBalancerIngress{
+		"10.0.0.9":    {IP: "10.0.0.9", IPMode: new(v1.LoadBalancerIPModeProxy)},
+		"lb.elb.test": {Hostname: "lb.elb.test"},
+	} {
+		got := status(providers.LoadBalancer{Hostname: name}, request{})
+		if len(got.Ingress) != 1 || !reflect.DeepEqual(got.Ingress[0], want) {
+			t.Errorf("%s: %+v", name, got.Ingress)
+		}
+	}
 }
