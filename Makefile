@@ -5,7 +5,7 @@ BUNDLE = bin/bundle-linux-$(ARCH).tar.zst
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: help setup build bundle demo check test lint e2e ha crash aws azure gcp csi bench notices fmt clean
+.PHONY: help setup build bundle demo check test lint e2e ha crash aws azure gcp csi conformance bench notices fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -44,6 +44,10 @@ gcp: ## the tests of provider gcp with their figures: cases of the contract, cut
 csi: ## csi-sanity over each vendor, with counts; part of test
 	@.ci/setup tests
 	$(GO) test -race -count=1 -timeout 20m -v -run Sanity ./controlplane/csi
+conformance: build ## Kubernetes' own end-to-end cases of Services of type LoadBalancer and of volumes, at a cluster here; an hour
+	@.ci/setup conformance
+	CGO_ENABLED=0 GOFLAGS=-mod=readonly controlplane/conformance/build
+	$(GO) test -tags e2e -count=1 -timeout 3h -v -run 'TestUpstream$$' ./cmd/provision
 bench: ## benchmarks; figures are kept in docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) test -run Makespan -count=1 -v ./cmd/provision/internal/engine
