@@ -69,7 +69,7 @@ func (q *inquiry) look(what string, at func() error) {
 // nowhere says whether Azure knows neither who asks nor the subscription, so that nothing can be looked at.
 func nowhere(err error) bool {
 	return refusal(err) == nil || is(err, "SubscriptionNotFound", "InvalidSubscriptionId", "ReadOnlyDisabledSubscription", "DisabledSubscription",
-		"InvalidAuthenticationToken", "ExpiredAuthenticationToken", "InvalidAuthenticationTokenTenant", "AuthenticationFailed")
+		"InvalidAuthenticationToken", "ExpiredAuthenticationToken", "InvalidAuthenticationTokenTenant", "AuthenticationFailed") || is(err, unregistered...)
 }
 
 // problem is one that q found.

@@ -325,3 +325,23 @@ func TestRoleIsEnough(t *testing.T) {
 		}
 	}
 }
+
+// TestUnregistered: a subscription that has never used a service is told how to, and nothing else is looked at.
+func TestUnregistered(t *testing.T) {
+	for call, want := range map[string]string{
+		"ResourceSKUsClient.NewListPager":       "az provider register --namespace Microsoft.Compute --wait",
+		"VirtualNetworksClient.NewListAllPager": "az provider register --namespace Microsoft.Network --wait",
+	} {
+		c := azuretest.New(azuretest.Options{})
+		c.Fail(call, 100, 409, "MissingSubscriptionRegistration", "The subscription is not registered to use namespace.")
+		_, err := open(t, c, Options{}).Account().Check(t.Context(), wish())
+		var u Unregistered
+		if providers.KindOf(err) != providers.Denied || !errors.As(err, &u) {
+			t.Errorf("%s: %v", call, err)
+			continue
+		}
+		if _, commands := u.Advice(); len(commands) != 1 || commands[0] != want {
+			t.Errorf("%s: advised is %q, want %q", call, commands, want)
+		}
+	}
+}

@@ -1,12 +1,15 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -139,8 +142,12 @@ type Refusal struct {
 	Code, Message string
 	Status        int
 	Request       string // Azure's ID of the request, which its support asks for
+	service       string // that was asked, as Azure names it: Microsoft.Compute; empty if it is not known
 	err           error
 }
+
+// unregistered are the codes of a subscription that has never used a service: somebody has to register it, once.
+var unregistered = []string{"MissingSubscriptionRegistration", "NoRegisteredProviderFound", "SubscriptionNotRegistered"}
 
 // Error says it in one line.
 func (r *Refusal) Error() string {
@@ -184,6 +191,9 @@ func refusal(err error) *Refusal {
 		return r
 	}
 	r.Request = e.RawResponse.Header.Get("x-ms-request-id")
+	if q := e.RawResponse.Request; q != nil && q.URL != nil {
+		r.service = serviceIn(q.URL.Path)
+	}
 	if e.RawResponse.Body == nil {
 		return r
 	}
@@ -204,6 +214,30 @@ func refusal(err error) *Refusal {
 	}
 	return r
 }
+
+// serviceIn is the service that a resource's path is of: the last one that it names.
+func serviceIn(path string) string {
+	all := regexp.MustCompile(`(?i)/providers/(microsoft\.[a-z]+)`).FindAllStringSubmatch(path, -1)
+	if len(all) == 0 {
+		return ""
+	}
+	return all[len(all)-1][1]
+}
+
+// An Unregistered is that the subscription does not know a service yet. It knows what to do about it.
+type Unregistered struct{ *Refusal }
+
+// DiagnosticID is what a person reads of it: the account is not let in, before anything else can be wrong.
+func (Unregistered) DiagnosticID() string { return "vendor-denied" }
+
+// Advice says how the service is registered.
+func (u Unregistered) Advice() (string, []string) {
+	return "The subscription has to know the service first, unless it is the location that does not have it. Register it, which takes a minute or two, and run the same command again:",
+		[]string{"az provider register --namespace " + cmp.Or(u.service, "Microsoft.Compute") + " --wait"}
+}
+
+// Unwrap returns Azure's words.
+func (u Unregistered) Unwrap() error { return u.Refusal }
 
 // codeOf returns Azure's own code of an error, "" if Azure gave none.
 func codeOf(err error) string {
@@ -286,6 +320,8 @@ func kinded(err error) error {
 		return fmt.Errorf("%w: %w", k, &stranger{err})
 	case r == nil:
 		return fmt.Errorf("%w: %w", k, err)
+	case slices.Contains(unregistered, r.Code):
+		return fmt.Errorf("%w: %w", k, Unregistered{r})
 	}
 	var e *azcore.ResponseError
 	if errors.As(err, &e) && e.RawResponse != nil && k.Retryable() {

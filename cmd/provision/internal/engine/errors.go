@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/provisionhq/provision/bootstrap"
@@ -193,11 +194,18 @@ func (e *Engine) fromBundle(err error) (diag.Diagnostic, bool) {
 // vendorError explains an error of a vendor that is not a step's. One that knows its diagnostic is left alone.
 func (e *Engine) vendorError(what string, err error) error {
 	kind := providers.KindOf(err)
+	at := e.Cluster.Provider.Range
 	var coded diag.Coded
-	if kind == "" || errors.As(err, &coded) {
+	switch knows := errors.As(err, &coded); {
+	case knows && coded.DiagnosticID() == string(diag.VendorDenied):
+		ds := slices.Clone(diag.AsDiagnostics(err))
+		for i := range ds {
+			ds[i] = ds[i].At(&at, e.provider())
+		}
+		return ds
+	case knows, kind == "":
 		return err
 	}
-	at := e.Cluster.Provider.Range
 	var bad *providers.AttributeError
 	if errors.As(err, &bad) { // nothing is touched yet: it is the file that is refused
 		return config.BadProviderAttribute(e.Cluster, bad.Attribute, strings.TrimRight(bad.Text, "."))

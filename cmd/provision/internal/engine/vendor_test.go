@@ -24,3 +24,21 @@ func TestWrongAttribute(t *testing.T) {
 		}
 	}
 }
+
+// unknown is an error that knows its diagnostic.
+type unknown struct{}
+
+func (unknown) Error() string              { return "denied: who are you" }
+func (unknown) Unwrap() error              { return providers.Denied }
+func (unknown) DiagnosticID() string       { return string(diag.VendorDenied) }
+func (unknown) Advice() (string, []string) { return "Say it:", []string{"whoami"} }
+
+// TestVendorKnowsWhatToDo: what a vendor advises who is not let in is told with the block's line.
+func TestVendorKnowsWhatToDo(t *testing.T) {
+	c := &config.Cluster{Name: "demo", File: "cluster.hcl", Provider: config.Provider{Name: "far", Range: diag.Range{File: "cluster.hcl", Start: diag.Pos{Line: 3}}}}
+	e := New(Options{Cluster: c})
+	ds := diag.AsDiagnostics(e.vendorError("look at the account", fmt.Errorf("check account: %w", unknown{})))
+	if len(ds) != 1 || ds[0].ID != diag.VendorDenied || ds[0].Range == nil || ds[0].Range.Start.Line != 3 || len(ds[0].Commands) != 1 || ds[0].Commands[0] != "whoami" {
+		t.Errorf("%+v", ds)
+	}
+}
