@@ -87,6 +87,8 @@ func TestAccountFindsProblems(t *testing.T) {
 		{"an image that is gone", Options{}, func(_ *testing.T, _ *Provider, n *providers.Need) {
 			n.Machines[1].Image = "projects/debian-cloud/global/images/family/debian-9"
 		}, providers.Problem{Kind: providers.Invalid, Noun: providers.MachineNoun, Name: "demo-cp-1", Field: "image", Text: "debian-9"}},
+		{"a zone that the region does not have", Options{Zones: []string{gcptest.Zones()[0], gcptest.Region + "-q"}}, func(_ *testing.T, _ *Provider, n *providers.Need) { n.Networks[0].Zones, n.Machines = nil, nil },
+			providers.Problem{Kind: providers.Invalid, Noun: providers.NetworkNoun, Name: "main", Field: "zones", Text: "region europe-west1 has no zone europe-west1-q: it has europe-west1-b"}},
 		{"a network that is not there", Options{Network: "gone"}, func(*testing.T, *Provider, *providers.Need) {},
 			providers.Problem{Kind: providers.NotFound, Noun: providers.NetworkNoun, Name: "main", Field: "network", Text: "gone"}},
 		{"another range than the network's", Options{Network: "theirs"}, func(t *testing.T, _ *Provider, n *providers.Need) {

@@ -35,6 +35,7 @@ func (a *audit) limited(ctx context.Context) error {
 	if err := a.unseen("quotas of region "+p.o.Region, err); err != nil {
 		return err
 	}
+	a.zoned(region)
 	if err := a.typed(ctx); err != nil { // processors are counted by type
 		return err
 	}
@@ -46,6 +47,25 @@ func (a *audit) limited(ctx context.Context) error {
 	a.count(project.GetQuotas(), need, "")
 	a.count(region.GetQuotas(), need, " in "+p.o.Region)
 	return nil
+}
+
+// zoned adds the zones of networks that the region does not have.
+func (a *audit) zoned(region *computepb.Region) {
+	var there []string
+	for _, z := range region.GetZones() {
+		there = append(there, last(z))
+	}
+	for _, s := range a.need.Networks {
+		zones := s.Zones
+		if len(zones) == 0 {
+			zones = a.p.o.Zones
+		}
+		for _, z := range zones {
+			if len(there) > 0 && !slices.Contains(there, z) {
+				a.problem(providers.Invalid, providers.NetworkNoun, s.Name, "zones", "region %s has no zone %s: it has %s", a.p.o.Region, z, strings.Join(there, ", "))
+			}
+		}
+	}
 }
 
 // count adds the quotas that the need counts against to the report.

@@ -51,11 +51,21 @@ func machineSizes() map[string]machineSize {
 		"c4-standard-4": {4, 15360, "X86_64"}, "c4a-standard-1": {1, 4096, "ARM64"}, "a2-highgpu-1g": {12, 87040, "X86_64"}}
 }
 
+// zonesIn are the links to the zones of a region.
+func zonesIn(region string) (links []any) {
+	for _, z := range Zones() {
+		if strings.HasPrefix(z, region+"-") {
+			links = append(links, base+"zones/"+z)
+		}
+	}
+	return links
+}
+
 // furnishZone puts there what a zone has, and its region.
 func (c *Cloud) furnishZone(z string) {
 	region := z[:strings.LastIndex(z, "-")]
 	c.put("global/zones/"+z, "zones", object{"region": base + "regions/" + region, "status": "UP"})
-	c.put("global/regions/"+region, "regions", object{"status": "UP", "quotas": []any{}})
+	c.put("global/regions/"+region, "regions", object{"status": "UP", "quotas": []any{}, "zones": zonesIn(region)})
 	for name, t := range machineSizes() {
 		if name == "c4a-standard-1" && strings.HasSuffix(z, "-d") {
 			continue // not in every zone
