@@ -27,7 +27,9 @@ import (
 
 // What can be wrong at a vendor, and which test has it told:
 //
-//	no, wrong, expired credentials      here; TestWrongCredentials, TestAccountIsRefused, TestCredentials of the providers
+//	no, wrong, expired credentials      here; TestWrongCredentials, TestAccountIsRefused, TestCredentials of the providers; TestBrokenKey, TestTokenRefused of GCP
+//	a service that is not registered    TestUnregistered of Azure
+//	a zone, a profile that is not there TestCheckFindsProblems of AWS, TestAccountFindsProblems of GCP
 //	too few permissions                 TestE2EGCPAccount, TestE2EAzureAccount; TestOperatorPolicy, TestEachPermissionIsMissed, TestMissingPermissions
 //	a region that does not exist        here; TestNoSuchRegion of AWS
 //	a type that is not offered          here; TestCheckFindsProblems, TestAccountFindsProblems, TestProblems for a zone's

@@ -47,7 +47,7 @@ func (a account) Check(ctx context.Context, n providers.Need) (_ providers.Repor
 	for _, q := range a.p.probes(n) {
 		g.Go(func() error { return c.permission(ctx, q) })
 	}
-	for _, look := range []func(context.Context) error{c.offers, c.networks, c.counted} {
+	for _, look := range []func(context.Context) error{c.offers, c.networks, c.profiles, c.counted} {
 		g.Go(func() error { return look(ctx) })
 	}
 	if err := g.Wait(); err != nil {

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"net/netip"
 	"os"
@@ -102,6 +103,10 @@ func TestCheckFindsProblems(t *testing.T) {
 		}
 		return providers.Need{Owner: "demo", Networks: []providers.NetworkSpec{s}}
 	}
+	everywhere := network("main", "")
+	for i := range 4 {
+		everywhere.Machines = append(everywhere.Machines, providers.MachineSpec{Owner: "demo", Name: fmt.Sprintf("m-%d", i), Type: "t3.small"})
+	}
 	for _, c := range []struct {
 		what  string
 		p     *Provider
@@ -115,11 +120,19 @@ func TestCheckFindsProblems(t *testing.T) {
 		{"an image that is gone", host, machine(func(s *providers.MachineSpec) { s.Image = "ami-0123456789abcdef0" }), providers.Invalid, "image", "ami-0123456789abcdef0"},
 		{"an image for another processor", host, machine(func(s *providers.MachineSpec) { s.Image, s.Type = "ami-00000000000deb001", "t4g.small" }), providers.Invalid, "image", "x86_64"},
 		{"a zone without a subnet", private, network("main", "", "eu-west-1b"), providers.Invalid, "network", "no public subnet in zone eu-west-1b"},
+		{"a zone that the region does not have", again(t, Options{Zones: []string{"eu-west-1a", "eu-west-1q"}}), everywhere, providers.Invalid, "zones", "region eu-west-1 has no zone eu-west-1q for this account: it has eu-west-1a"},
+		{"an instance profile that is not there", again(t, Options{Zones: oneZone.Zones, InstanceProfile: "nobody"}), machine(func(*providers.MachineSpec) {}), providers.NotFound, "instance_profile", "there is no instance profile nobody"},
+		{"a cloud agent's profile that is not there", again(t, Options{Zones: oneZone.Zones, CloudAgentProfile: "nobody"}), machine(func(s *providers.MachineSpec) { s.CloudAgent = true }), providers.NotFound, "cloud_agent_profile", "nobody"},
 		{"another range than the VPC's", private, network("main", "10.99.0.0/16", "eu-west-1a"), providers.Invalid, "network", "not 10.99.0.0/16"},
 		{"a name that is taken", private, network("taken", "", "eu-west-1a"), providers.Exists, "name", "is not of cluster demo"},
 		{"a VPC that there is not", again(t, Options{Network: "vpc-0123456789abcdef0", Zones: oneZone.Zones}), network("main", ""), providers.NotFound, "network", "(request "},
 		{"a VPC without a route to the internet", again(t, Options{Network: *bare.Vpc.VpcId, Zones: oneZone.Zones}), network("main", ""), providers.Invalid, "network", "0.0.0.0/0"},
 	} {
+		if c.field == "zones" { // a plan has asked for them
+			if _, err := c.p.Machines().Types(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		r := checked(t, c.p, c.need)
 		if len(r.Problems) != 1 || r.Problems[0].Kind != c.kind || r.Problems[0].Field != c.field || !strings.Contains(r.Problems[0].Text, c.words) {
 			t.Errorf("%s: problems %+v, want %s of %s with %q", c.what, r.Problems, c.kind, c.field, c.words)

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/provisionhq/provision/providers"
 )
@@ -29,7 +30,10 @@ func (c *check) offers(ctx context.Context) error {
 			}
 			continue
 		}
-		if zone := c.zone(s); zones != nil && !slices.Contains(zones[s.Type], zone) {
+		zone := c.zone(s)
+		strange, _ := c.strange([]string{zone})
+		told := len(strange) > 0 && s.Zone == "" && len(c.need.Networks) > 0 // of the network
+		if zones != nil && !told && !slices.Contains(zones[s.Type], zone) {
 			err := fail(providers.Invalid, "type %s is not offered in zone %s: it is in %s", s.Type, zone, strings.Join(zones[s.Type], ", "))
 			if err := c.problem(providers.MachineNoun, s.Name, "type", err); err != nil {
 				return err
@@ -103,18 +107,71 @@ func (c *check) networks(ctx context.Context) error {
 		if err := c.problem(providers.NetworkNoun, s.Name, "name", err); err != nil {
 			return err
 		}
-		if c.p.o.Network == "" {
-			continue
-		}
 		zones := s.Zones
 		if len(zones) == 0 {
 			zones = c.p.o.Zones
+		}
+		if strange, there := c.strange(zones); len(strange) > 0 {
+			err := fail(providers.Invalid, "region %s has no zone %s for this account: it has %s", c.p.o.Region, strings.Join(strange, ", "), strings.Join(there, ", "))
+			if err := c.problem(providers.NetworkNoun, s.Name, "zones", err); err != nil {
+				return err
+			}
+			continue
+		}
+		if c.p.o.Network == "" {
+			continue
 		}
 		n, err := w.host(ctx, s.CIDR, zones)
 		if err := c.problem(providers.NetworkNoun, s.Name, "network", err); err != nil {
 			return err
 		}
 		if err := c.problem(providers.NetworkNoun, s.Name, "name", taken(n, s.Key())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strange are those of the zones that the account does not have in the region, and those that it has. They show in where types are
+// offered, which is asked of AWS whenever a plan is made: for this alone the long list is not asked for, and nothing is strange.
+func (c *check) strange(zones []string) (strange, there []string) {
+	c.p.mu.Lock()
+	types := c.p.types
+	c.p.mu.Unlock()
+	for _, t := range types {
+		there = append(there, t.Zones...)
+	}
+	slices.Sort(there)
+	there = slices.Compact(there)
+	for _, z := range zones {
+		if len(there) > 0 && !slices.Contains(there, z) {
+			strange = append(strange, z)
+		}
+	}
+	return strange, there
+}
+
+// profiles looks whether the instance profiles are there that the block names.
+func (c *check) profiles(ctx context.Context) error {
+	named := map[string]string{} // by the attribute
+	for _, s := range c.need.Machines {
+		switch {
+		case s.CloudAgent && c.p.o.CloudAgentProfile != "":
+			named["cloud_agent_profile"] = c.p.o.CloudAgentProfile
+		case c.p.o.InstanceProfile != "":
+			named["instance_profile"] = c.p.o.InstanceProfile
+		}
+	}
+	for attribute, name := range named {
+		_, err := c.p.iam.GetInstanceProfile(ctx, &iam.GetInstanceProfileInput{InstanceProfileName: &name})
+		switch {
+		case gone(err):
+			err = fail(providers.NotFound, "there is no instance profile %s: %w", name, err)
+			err = c.problem(providers.MachineNoun, "", attribute, err)
+		case err != nil:
+			err = c.unseen("whether instance profile "+name+" is there", err)
+		}
+		if err != nil {
 			return err
 		}
 	}
