@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,6 +37,9 @@ func (b *crashBucket) objects(s *crashtest.Site, use func(key string, content []
 	}
 	for _, k := range keys {
 		content, _, err := in.Get(context.Background(), k)
+		if errors.Is(err, fs.ErrNotExist) { // removed by what a killed command had sent before
+			continue
+		}
 		if err != nil {
 			return err
 		}
