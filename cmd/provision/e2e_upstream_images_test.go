@@ -146,7 +146,7 @@ func (l *layer) done() []byte {
 }
 
 // toolLayer is what upstream's images have of a small distribution: small tools (busybox), and those that Debian's busybox does not replace. Its shell
-// takes its own tools before those in PATH, so the shell is another, and its wget ends by a signal here.
+// takes its own tools before those in PATH, so the shell is bash (dash has no "let", which a case counts with), and its wget ends by a signal here.
 func toolLayer() ([]byte, error) {
 	var l layer
 	for _, d := range []string{"usr", "usr/bin", "usr/lib", "usr/lib64", "etc", "root", "var", "proc", "sys", "dev", "mnt"} {
@@ -159,7 +159,7 @@ func toolLayer() ([]byte, error) {
 	l.file("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
 	l.file("etc/wgetrc", 0o644, []byte("tries = 1\n")) // busybox's does not try twice, and a case waits for a wget that is refused
 	l.file("etc/group", 0o644, []byte("root:x:0:\nnobody:x:65534:\n"))
-	real := []string{"busybox", "sh", "bash", "curl", "wget", "nc", "nsenter", "ip", "ss"}
+	real := []string{"busybox", "bash", "curl", "wget", "nc", "nsenter", "ip", "ss"}
 	files := map[string]string{} // where it is in the image: where it is here
 	for _, tool := range real {
 		if err := withLibraries(files, tool); err != nil {
@@ -173,12 +173,13 @@ func toolLayer() ([]byte, error) {
 		}
 		l.file(to, 0o755, data)
 	}
+	l.link("usr/bin/sh", "bash")
 	applets, err := exec.Command("busybox", "--list").Output()
 	if err != nil {
 		return nil, err
 	}
 	for a := range strings.FieldsSeq(string(applets)) {
-		if !slices.Contains(real, a) {
+		if !slices.Contains(real, a) && a != "sh" {
 			l.link("usr/bin/"+a, "busybox")
 		}
 	}
