@@ -5,7 +5,7 @@ BUNDLE = bin/bundle-linux-$(ARCH).tar.zst
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: help setup build bundle demo check test lint e2e ha crash aws azure gcp csi conformance bench notices fmt clean
+.PHONY: help setup build bundle demo check test lint e2e plugin ha crash aws azure gcp csi conformance bench notices fmt clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -30,6 +30,8 @@ test: ## unit, conformance and script tests, with the race detector; in the end,
 e2e: build ## the real thing: machines, SSH, Kubernetes, here
 	$(GO) test -tags e2e -count=1 -timeout 40m -v -run E2E -skip E2EHA ./cmd/provision -ha.slack=2
 	$(GO) test -tags e2e -count=1 -timeout 15m -v -run E2E ./bootstrap/scout ./cmd/cloud-box ./controlplane/autoscaler ./controlplane/csi/sidecars
+plugin: build ## the cloud agent with a provider that is a program: nodes, Services, claims and new machines; 3 minutes
+	$(GO) test -tags e2e -count=1 -timeout 20m -v -run PluginInAgent ./controlplane/autoscaler
 ha: build ## lose each control-plane machine in turn under load, 20 rounds, and check the history of all writes
 	$(GO) test -tags e2e -count=1 -timeout 4h -v -run E2EHA ./cmd/provision -ha.rounds=20
 crash: ## kill the command at every boundary and at 1,000 random moments; see that it goes on

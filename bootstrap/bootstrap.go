@@ -32,6 +32,7 @@ type Target struct {
 	Node     templates.Node   // as it is to be
 	Files    []templates.File // certificates, keys and kubeconfigs to write; all secret
 	Programs *Programs        // shared by all targets of one architecture
+	Besides  []Program        // what this machine gets beside them
 	Wait     time.Duration    // how long a phase that waits does so; 5 min if 0
 	JoinEtcd bool             // a bare control-plane machine waits for EtcdAdd; else it founds a new etcd with all of Node.Etcd
 
@@ -59,8 +60,8 @@ func Join() []Phase { return []Phase{join(), waitFor("ready", "ready")} }
 // Settle returns the phase that waits until all runs that the node should run.
 func Settle() []Phase { return []Phase{waitFor("ready", "ready")} }
 
-// Reconfigure returns the phase that gives a running node another configuration. Its agent restarts what has to be.
-func Reconfigure() []Phase { return []Phase{configure()} }
+// Reconfigure returns the phases that give a running node another configuration. Its agent restarts what has to be.
+func Reconfigure() []Phase { return []Phase{besides(), configure()} }
 
 // Run makes each phase that is not done, in order, and stops at the first that fails. report gets what happens, from one
 // goroutine at a time; it may be nil. A failure is a *HostError, unless the context ended.

@@ -178,7 +178,11 @@ func (m *machine) facts(w io.Writer, paths []string) {
 		facts["joined"] = "1"
 	}
 	for _, p := range paths {
-		if b, ok := m.files[p]; ok {
+		b, ok := m.files[p]
+		if !ok {
+			b, _, ok = m.File(p)
+		}
+		if ok {
 			facts["file="+p] = sum(b) + " " + p
 		}
 	}

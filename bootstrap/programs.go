@@ -21,6 +21,12 @@ type Programs struct {
 	spread *distribution // hands them on from machine to machine; nil: all are sent from here
 }
 
+// A Program is one that some machines get beside those of all.
+type Program struct {
+	Path   string // on the machine
+	Source *ssh.Source
+}
+
 // LoadPrograms opens the node agent and the bundle. It reads little of them. If there is a scout beside the agent, machines
 // hand them on to each other on their own network: then each is sent from here once, or twice if a machine is lost.
 func LoadPrograms(agent, path string) (*Programs, error) {

@@ -30,6 +30,9 @@ func (t *Target) know(ctx context.Context, all bool) (*Facts, error) {
 	for _, file := range t.Files {
 		paths = append(paths, file.Path)
 	}
+	for _, p := range t.Besides {
+		paths = append(paths, p.Path)
+	}
 	f, err := gather(ctx, t.Host, which, paths)
 	if err != nil {
 		return nil, err

@@ -27,7 +27,10 @@ func upload() Phase {
 			if err := t.bring(ctx, files...); err != nil {
 				return err
 			}
-			return t.noteAgent()
+			if err := t.noteAgent(); err != nil {
+				return err
+			}
+			return t.noteBesides()
 		},
 	}
 }
@@ -53,7 +56,66 @@ func (t *Target) missing(ctx context.Context) ([]ssh.File, error) {
 		}
 		files = append(files, ssh.File{Path: path, Mode: 0o600, Source: t.Programs.Bundle, Progress: t.progress()})
 	}
+	more, err := t.lacking(f)
+	return append(files, more...), err
+}
+
+// besides brings a running node the programs that it alone gets, before a configuration names them.
+func besides() Phase {
+	return Phase{
+		Name: "programs",
+		Done: func(ctx context.Context, t *Target) (bool, error) {
+			files, err := t.lackingNow(ctx)
+			return len(files) == 0, err
+		},
+		Do: func(ctx context.Context, t *Target) error {
+			files, err := t.lackingNow(ctx)
+			if err != nil {
+				return err
+			}
+			if err := t.Host.Put(ctx, files...); err != nil { // they are few
+				return err
+			}
+			return t.noteBesides()
+		},
+	}
+}
+
+func (t *Target) lackingNow(ctx context.Context) ([]ssh.File, error) {
+	if len(t.Besides) == 0 {
+		return nil, nil
+	}
+	f, err := t.gatherNode(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.lacking(f)
+}
+
+// lacking are those of Besides that the machine does not have.
+func (t *Target) lacking(f *Facts) (files []ssh.File, err error) {
+	for _, p := range t.Besides {
+		sum, err := p.Source.Sum()
+		if err != nil {
+			return nil, err
+		}
+		if f.Files[p.Path] != sum {
+			files = append(files, ssh.File{Path: p.Path, Mode: 0o755, Source: p.Source, Progress: t.progress()})
+		}
+	}
 	return files, nil
+}
+
+// noteBesides notes that the machine has all of Besides.
+func (t *Target) noteBesides() error {
+	for _, p := range t.Besides {
+		sum, err := p.Source.Sum()
+		if err != nil {
+			return err
+		}
+		t.change(func(f *Facts) { f.Files[p.Path] = sum })
+	}
+	return nil
 }
 
 func (t *Target) bundlePath() (string, error) {

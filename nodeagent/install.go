@@ -64,7 +64,7 @@ func tidy(keep ...string) error {
 		return err
 	}
 	for _, d := range dirs {
-		wanted := !d.IsDir()
+		wanted := !d.IsDir() || d.Name() == filepath.Base(templates.PluginDir)
 		for _, k := range keep {
 			wanted = wanted || d.Name() == k
 		}

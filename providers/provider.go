@@ -119,6 +119,9 @@ type Caps struct {
 	Announced     bool     `json:"announced,omitempty"`      // an address that a machine announces by ARP is found by all in its network and by its clients
 	Simulated     bool     `json:"simulated,omitempty"`      // its machines exist on paper only: nothing answers SSH, so none becomes a node
 
+	// Inside says how the provider is opened on the cluster's own machines, if it is a plug-in; nil: no cloud agent can serve the vendor.
+	Inside *Inside `json:"inside,omitempty"`
+
 	// Prices are what things cost there; nil: not known, or nothing.
 	Prices *Prices `json:"prices,omitempty"`
 
@@ -126,4 +129,13 @@ type Caps struct {
 	// time has passed since the object was made. Zero if a call sees all that calls before it did. Lag is never a reason
 	// for two: Create, Update and Delete go by the objects as they are, not as readers see them.
 	Lag time.Duration `json:"lag,omitempty"`
+}
+
+// An Inside is how a cloud agent opens a provider, in a process on a machine that was made with MachineSpec.CloudAgent. Nothing of
+// what the person's command has at hand is there: no files, no variables, no credentials but the machine's own.
+type Inside struct {
+	// Attributes are those of the provider's block there. None of them is secret.
+	Attributes map[string]any `json:"attributes,omitempty"`
+	// Blind says that the vendor cannot be asked from there at all: nodes announce the addresses of Services, and that is all.
+	Blind bool `json:"blind,omitempty"`
 }

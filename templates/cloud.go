@@ -40,6 +40,9 @@ type Cloud struct {
 	Options map[string]any `json:"options,omitempty"`
 	Network string         `json:"network,omitempty"` // the vendor's ID of the cluster's network
 
+	// Plugin is the program of a vendor that is not built in; nil: it is.
+	Plugin *CloudPlugin `json:"plugin,omitempty"`
+
 	// Balancers are the addresses that Services of type LoadBalancer get, where nodes announce them; empty: the vendor's
 	// balancers are used.
 	Balancers []Addresses `json:"balancers,omitempty"`
@@ -50,6 +53,15 @@ type Cloud struct {
 	// AuthorizedKeys may log in to the machines of Pools, as in providers.MachineSpec.
 	AuthorizedKeys []string `json:"authorized_keys,omitempty"`
 }
+
+// A CloudPlugin is a vendor's provider that is a program of its own, in PluginDir of each control-plane node.
+type CloudPlugin struct {
+	SHA256    string   `json:"sha256"`              // in hexadecimal; no other program is started
+	Sensitive []string `json:"sensitive,omitempty"` // names of Options whose values no log may have
+}
+
+// PluginPath is where the program of a vendor's plug-in is on a control-plane node.
+func PluginPath(vendor string) string { return PluginDir + "/provision-provider-" + vendor }
 
 // Addresses are those from First to Last, both included.
 type Addresses struct {

@@ -6,6 +6,7 @@ const (
 	NodePath      = "/etc/provision/node.json"
 	BundleDir     = "/opt/provision"         // one folder per bundle, named by its ID
 	Current       = "/opt/provision/current" // link to the one in use
+	PluginDir     = "/opt/provision/plugins" // programs of vendors that are not built in, on control-plane nodes
 	PKIDir        = "/etc/kubernetes/pki"
 	AdminConf     = "/etc/kubernetes/admin.conf"     // kubeconfig of root on a control-plane node
 	BootstrapConf = "/etc/kubernetes/bootstrap.conf" // kubeconfig that a kubelet joins with

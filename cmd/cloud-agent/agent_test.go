@@ -15,6 +15,7 @@ import (
 
 	"github.com/provisionhq/provision/providers"
 	"github.com/provisionhq/provision/providers/fake"
+	"github.com/provisionhq/provision/providers/remote/plugins"
 	"github.com/provisionhq/provision/templates"
 )
 
@@ -144,4 +145,29 @@ func kubeconfig(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestPluginOfAnotherSum is a program in place of the one that the file names: it is not started.
+func TestPluginOfAnotherSum(t *testing.T) {
+	folder := t.TempDir()
+	started := filepath.Join(folder, "started")
+	program := filepath.Join(folder, "provision-provider-rack")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho >"+started+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	right, err := plugins.Sum(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sum, ran := range map[string]bool{strings.Repeat("ab", 32): false, right: true} { // the right one is started, and is no plug-in
+		c := templates.Cloud{Vendor: "rack", Plugin: &templates.CloudPlugin{SHA256: sum}}
+		p, err := openPlugin(t.Context(), c, folder, "")
+		if err == nil {
+			t.Fatalf("%v opened", p)
+		}
+		if _, there := os.Stat(started); (there == nil) != ran {
+			t.Errorf("with the sum %s the program ran: %v, want %v; %v", sum, there == nil, ran, err)
+		}
+		_ = os.Remove(started)
+	}
 }

@@ -288,6 +288,9 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 	if err != nil {
 		return nil, err
 	}
+	if options.Inside, err = a.inside(c.Provider, p.Caps()); err != nil {
+		return nil, err
+	}
 	o, err := a.stateOptions(c)
 	if err != nil {
 		return nil, err
@@ -307,25 +310,35 @@ func (a *app) open(ctx context.Context, file string, readOnly bool, options engi
 		options.Asked = "provision " + a.verb.Name() + " " + c.File
 	}
 	options.Provider, options.Cluster, options.State, options.ReadOnly = p, c, st, readOnly
-	options.Inside = inside(c.Provider)
 	options.Bundle, options.Agent, options.Width = a.bundle(), a.agent(), a.flags.width
 	return &session{c, p, st, engine.New(options)}, nil
 }
 
-// inside is how a cloud agent reaches the vendor; nil if none can.
-func inside(p config.Provider) *engine.Inside {
+// inside is how a cloud agent reaches the vendor; nil if none can. A plug-in says it itself.
+func (a *app) inside(p config.Provider, caps providers.Caps) (*engine.Inside, error) {
 	for _, v := range all.Vendors() {
-		if v.Name != p.Name || v.Inside == nil {
+		if v.Name != p.Name {
 			continue
+		}
+		if v.Inside == nil {
+			return nil, nil
 		}
 		plain := maps.Clone(p.Attributes)
 		for _, name := range p.Sensitive { // a machine has an identity of its own
 			delete(plain, name)
 		}
 		there, blind := v.Inside(plain)
-		return &engine.Inside{Options: there, Blind: blind}
+		return &engine.Inside{Options: there, Blind: blind}, nil
 	}
-	return nil
+	if caps.Inside == nil {
+		return nil, nil
+	}
+	if caps.Inside.Blind {
+		return &engine.Inside{Blind: true}, nil
+	}
+	plugin := a.plugin(p)
+	there, err := plugin.Inside(*caps.Inside)
+	return &engine.Inside{Options: there, Program: plugin.Program, Sensitive: plugin.SensitiveInside()}, err
 }
 
 // bundle is the path of the bundle: what the flag says, or beside the program.

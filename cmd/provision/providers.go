@@ -27,10 +27,7 @@ func (a *app) provider(ctx context.Context, c *config.Cluster) (providers.Provid
 	if ofOurs(c) {
 		p, err = all.Open(c.Provider.Name, placed(c.Provider))
 	} else {
-		p, err = all.OpenPlugin(ctx, all.Plugin{
-			Name: c.Provider.Name, Attributes: c.Provider.Attributes, Sensitive: c.Provider.Sensitive,
-			Place: a.pluginPlace(), Environ: a.environ, Logs: a.xdg("XDG_CACHE_HOME", ".cache", "plugins"),
-		})
+		p, err = all.OpenPlugin(ctx, a.plugin(c.Provider))
 	}
 	if err != nil {
 		return nil, a.notOpened(c, err)
@@ -95,6 +92,14 @@ func (a *app) notOpened(c *config.Cluster, err error) error {
 		d = d.Next("Mend the block, or what the vendor's own tools read in its place, and run the same command again.")
 	}
 	return d
+}
+
+// plugin is the provider's block as that of a plug-in.
+func (a *app) plugin(p config.Provider) all.Plugin {
+	return all.Plugin{
+		Name: p.Name, Attributes: p.Attributes, Sensitive: p.Sensitive,
+		Place: a.pluginPlace(), Environ: a.environ, Logs: a.xdg("XDG_CACHE_HOME", ".cache", "plugins"),
+	}
 }
 
 // placed are the provider's attributes, with paths that start where the file is. What a file says is not changed: a saved plan

@@ -21,7 +21,11 @@ func (a *app) validateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := engine.Check(engine.Options{Cluster: cl, Bundle: a.bundle(), Agent: a.agent(), Inside: inside(cl.Provider)}, offer); err != nil {
+		in, err := a.inside(cl.Provider, offer.Caps)
+		if err != nil {
+			return err
+		}
+		if err := engine.Check(engine.Options{Cluster: cl, Bundle: a.bundle(), Agent: a.agent(), Inside: in}, offer); err != nil {
 			return err
 		}
 		if a.flags.json {

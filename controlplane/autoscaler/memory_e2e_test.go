@@ -36,7 +36,10 @@ const largestAgent = 300 << 20
 func TestMemoryOfAThousandNodes(t *testing.T) {
 	r := newRig(t)
 	network := r.large(1000)
-	agent := r.cloudAgent(network)
+	agent := r.cloudAgent(templates.Cloud{
+		Cluster: "demo", UID: "u-1", Vendor: "fake", Options: map[string]any{"path": filepath.Join(r.dir, "vendor")}, Network: string(network),
+		Pools: []templates.CloudPool{{Name: "w", Max: 2000, Types: []string{"small", "medium"}}},
+	})
 	begun := time.Now()
 	r.eventually("all nodes are complete and all Services have addresses", 8*time.Minute, func() (bool, string) {
 		nodes, err := r.admin.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
@@ -167,7 +170,7 @@ type agentProcess struct {
 }
 
 // cloudAgent builds one and starts it, with folders of its own in the places of the node's.
-func (r *rig) cloudAgent(network providers.ID) *agentProcess {
+func (r *rig) cloudAgent(cloud templates.Cloud) *agentProcess {
 	t := r.t
 	t.Helper()
 	program := filepath.Join(r.dir, "cloud-agent")
@@ -176,10 +179,7 @@ func (r *rig) cloudAgent(network providers.ID) *agentProcess {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	conf, err := templates.RenderCloud(templates.Cloud{
-		Cluster: "demo", UID: "u-1", Vendor: "fake", Options: map[string]any{"path": filepath.Join(r.dir, "vendor")}, Network: string(network),
-		Pools: []templates.CloudPool{{Name: "w", Max: 2000, Types: []string{"small", "medium"}}},
-	})
+	conf, err := templates.RenderCloud(cloud)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,8 +189,8 @@ func (r *rig) cloudAgent(network providers.ID) *agentProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Its socket is below /run and its node's files are below /etc: mounts that are this process's alone.
-	c := exec.Command("sh", "-c", `mount -t tmpfs tmpfs /run && mount --bind "$0/root/etc" /etc && exec "$@"`, r.dir,
+	// Its socket is below /run, its node's files are below /etc, a plug-in is below /opt: mounts that are this process's alone.
+	c := exec.Command("sh", "-c", `cd "$0/root" && mkdir -p opt && mount -t tmpfs tmpfs /run && for d in etc opt usr/local/bin; do mount --bind $d /$d || exit; done && exec "$@"`, r.dir,
 		program, "--config="+r.dir+"/cloud-agent.json", "--kubeconfig="+r.dir+"/admin.conf", "--listen="+a.listen)
 	c.Env, c.Stdout, c.Stderr = []string{"GOGC=40", "PATH=" + os.Getenv("PATH")}, log, log
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Unshareflags: syscall.CLONE_NEWNS}

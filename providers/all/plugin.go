@@ -20,7 +20,7 @@ import (
 // A Plugin says which provider that is a program to open, and how.
 type Plugin struct {
 	Name       string
-	Attributes map[string]any // of its block, with sha256 and environment, which the program does not get
+	Attributes map[string]any // of its block, with sha256, environment and inside, which the program does not get
 	Sensitive  []string       // the names of those whose values are secret
 	Place      plugins.Place
 	Environ    []string // of this command; the program gets a part of it (remote.Environ)
@@ -28,8 +28,8 @@ type Plugin struct {
 }
 
 // OpenPlugin opens the provider that is a program; an error that wraps providers.NotFound if there is none of the name.
-// Others are a *plugins.Refusal, a *remote.Fault, or of the provider itself. Two attributes are of every such block:
-// sha256, which program may run, and environment, names of variables that it gets besides. Close ends the program; it
+// Others are a *plugins.Refusal, a *remote.Fault, or of the provider itself. Three attributes are of every such block:
+// sha256, which program may run, environment, names of variables that it gets besides, and inside (Inside). Close ends the program; it
 // ends with this process at the latest.
 func OpenPlugin(ctx context.Context, p Plugin) (providers.Provider, error) {
 	found, err := p.Place.Find(p.Name)
@@ -47,6 +47,10 @@ func OpenPlugin(ctx context.Context, p Plugin) (providers.Provider, error) {
 	}
 	delete(attributes, "sha256")
 	delete(attributes, "environment")
+	if _, err := inside(attributes); err != nil {
+		return nil, fmt.Errorf("provider %s: %w", p.Name, err)
+	}
+	delete(attributes, insideAttribute)
 	var secrets []string
 	for _, a := range p.Sensitive {
 		secrets = append(secrets, texts(attributes[a])...)

@@ -128,6 +128,8 @@ func checkCaps(p *Provider, c providers.Caps) error {
 		what = "says that it has UDP without balancers or snapshots without volumes"
 	case c.Lag < 0:
 		what = "says that its reads lag by less than nothing"
+	case c.Inside != nil && c.Inside.Blind && len(c.Inside.Attributes) > 0:
+		what = "says that it cannot be asked from inside of a cluster, and how it is opened there"
 	case c.Prices.Validate() != nil:
 		what = "says " + c.Prices.Validate().Error()
 	}

@@ -92,6 +92,8 @@ func serveForTest() bool {
 		r.Opened = `{"name":"liar"}`
 	case "open odd caps":
 		r.Opened = `{"name":"liar","caps":{"udp":true,"arch":["amd64"]}}`
+	case "open odd inside":
+		r.Opened = `{"name":"liar","caps":{"arch":["amd64"],"inside":{"blind":true,"attributes":{"a":"b"}}}}`
 	case "open no kind":
 		r.Opened = `{"name":"liar","error":{"text":"hm"}}`
 	case "unknown attribute":
@@ -172,6 +174,7 @@ func TestLiesWhenOpened(t *testing.T) {
 		"open no json":    {remote.Unfit, "something else than JSON"},
 		"open no caps":    {remote.Unfit, "does not say what it can"},
 		"open odd caps":   {remote.Bug, "UDP without balancers"},
+		"open odd inside": {remote.Bug, "cannot be asked from inside of a cluster, and how"},
 		"open no kind":    {remote.Bug, "wraps no kind of error: hm"},
 	} {
 		t.Run(lie, func(t *testing.T) {

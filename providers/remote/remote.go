@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"time"
 
@@ -116,6 +117,9 @@ func (p *Provider) Caps() providers.Caps {
 	c := p.caps
 	c.Zones, c.Arch = append([]string(nil), c.Zones...), append([]string(nil), c.Arch...)
 	c.Prices = c.Prices.Clone()
+	if c.Inside != nil {
+		c.Inside = &providers.Inside{Attributes: maps.Clone(c.Inside.Attributes), Blind: c.Inside.Blind}
+	}
 	return c
 }
 

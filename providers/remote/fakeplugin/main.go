@@ -47,7 +47,7 @@ func open(_ context.Context, attributes map[string]any) (providers.Provider, err
 			return nil, err
 		}
 	}
-	var p providers.Provider = named{f, text["lie"]}
+	var p providers.Provider = named{f, text["lie"], text["path"]}
 	if text["die"] != "" {
 		d, err := read(text["die"])
 		if err != nil {

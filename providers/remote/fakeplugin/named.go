@@ -11,11 +11,21 @@ import (
 // named is the fake under this plug-in's name, which its node IDs begin with. It may lie.
 type named struct {
 	providers.Provider
-	lie string
+	lie  string
+	path string
 }
 
 // Name returns "fakeplug".
 func (named) Name() string { return name }
+
+// Caps says besides that a cloud agent can use the file, if there is one.
+func (n named) Caps() providers.Caps {
+	c := n.Provider.Caps()
+	if n.path != "" {
+		c.Inside = &providers.Inside{Attributes: map[string]any{"path": n.path}}
+	}
+	return c
+}
 
 // Machines returns the fake's, with node IDs of this provider.
 func (n named) Machines() providers.Machines { return machines{n.Provider.Machines(), n.lie} }

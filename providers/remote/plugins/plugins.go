@@ -38,7 +38,7 @@ type Found struct {
 
 // Find returns the plug-in of that name; an error that wraps providers.NotFound if there is none.
 func (p Place) Find(name string) (Found, error) {
-	if !ValidName(name) {
+	if provider, _, _ := strings.Cut(name, "-"); !ValidName(provider) || name != provider && !slices.ContainsFunc(archs[:], func(a string) bool { return name == For(provider, a) }) {
 		return Found{}, fmt.Errorf("plug-in %q: %w: it is no name of a provider", name, providers.NotFound)
 	}
 	for _, f := range p.Folders {
@@ -51,6 +51,21 @@ func (p Place) Find(name string) (Found, error) {
 		}
 	}
 	return Found{}, fmt.Errorf("plug-in %s: %w in %s", name, providers.NotFound, strings.Join(p.Folders, ", "))
+}
+
+// archs are the architectures that nodes may have.
+var archs = [...]string{"amd64", "arm64"}
+
+// For is the name of a plug-in's program for Linux on another architecture than this machine's, or from another system.
+func For(name, arch string) string { return name + "-linux-" + arch }
+
+// FindFor returns the plug-in's program for nodes of an architecture: the one that says so in its name if there is one, else
+// the plug-in itself.
+func (p Place) FindFor(name, arch string) (Found, error) {
+	if f, err := p.Find(For(name, arch)); err == nil {
+		return f, nil
+	}
+	return p.Find(name)
 }
 
 // List returns every plug-in that Find would find, sorted by name.

@@ -37,6 +37,24 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
+// TestFindFor is which program goes to nodes; those of other architectures are found by their whole name, to be trusted.
+func TestFindFor(t *testing.T) {
+	p := place(t, map[string]string{"provision-provider-rack": "a", "provision-provider-rack-linux-arm64": "b"}, map[string]string{"provision-provider-rack-linux-mips": "c"})
+	for arch, want := range map[string]string{"amd64": "rack", "arm64": "rack-linux-arm64"} {
+		if f, err := p.FindFor("rack", arch); err != nil || f.Name != want {
+			t.Errorf("FindFor(%s) = %+v, %v, want %s", arch, f, err, want)
+		}
+	}
+	if f, err := p.Find("rack-linux-arm64"); err != nil || filepath.Base(f.Path) != "provision-provider-rack-linux-arm64" {
+		t.Errorf("Find = %+v, %v", f, err)
+	}
+	for _, name := range []string{"rack-linux-mips", "rack-linux-", "rack-", "-linux-arm64", "rack-linux-arm64-linux-arm64"} {
+		if f, err := p.Find(name); !errors.Is(err, providers.NotFound) {
+			t.Errorf("Find(%q) = %+v, %v, want NotFound", name, f, err)
+		}
+	}
+}
+
 func TestFind(t *testing.T) {
 	p := place(t, map[string]string{"provision-provider-rack": "a", "other": "b"},
 		map[string]string{"provision-provider-rack": "c", "provision-provider-attic": "d", "provision-provider-Odd_name": "e"})

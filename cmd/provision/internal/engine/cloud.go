@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/provisionhq/provision/bootstrap"
+	"github.com/provisionhq/provision/bootstrap/ssh"
 	"github.com/provisionhq/provision/cmd/provision/internal/plan"
 	"github.com/provisionhq/provision/templates"
 )
@@ -24,12 +26,38 @@ func (e *Engine) nodeCloud() *templates.NodeCloud {
 }
 
 // cloud is what the cluster's cloud agent works with. The network is there by the time that a node is configured.
-func (e *Engine) cloud() templates.Cloud {
-	return templates.Cloud{
+func (e *Engine) cloud() (templates.Cloud, error) {
+	c := templates.Cloud{
 		Cluster: e.Cluster.Name, UID: e.want.UID, Vendor: e.Cluster.Provider.Name, Options: e.Inside.Options,
 		Network: string(e.networkID()), Balancers: e.balancerAddresses(), Blind: e.Inside.Blind,
 		Pools: plan.CloudPools(e.Cluster), AuthorizedKeys: e.authorizedKeys(),
 	}
+	if e.plugin == nil {
+		return c, nil
+	}
+	sum, err := e.plugin.Sum()
+	c.Plugin = &templates.CloudPlugin{SHA256: sum, Sensitive: e.Inside.Sensitive}
+	return c, err
+}
+
+// nodePlugin is the program that cloud agents reach the vendor by; nil if they need none.
+func (e *Engine) nodePlugin() (*ssh.Source, error) {
+	if e.want.Cloud == nil || e.Inside.Blind || e.Inside.Program == nil {
+		return nil, nil
+	}
+	path, err := e.Inside.Program(e.programs.Manifest.Arch)
+	if err != nil {
+		return nil, err
+	}
+	return ssh.FromFile(path)
+}
+
+// besides are the programs that a node of the role gets beside those of all.
+func (e *Engine) besides(role templates.Role) []bootstrap.Program {
+	if role != templates.ControlPlane || e.plugin == nil {
+		return nil
+	}
+	return []bootstrap.Program{{Path: templates.PluginPath(e.Cluster.Provider.Name), Source: e.plugin}}
 }
 
 // authorizedKeys let the command log in to the machines that the cluster itself makes.

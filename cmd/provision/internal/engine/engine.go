@@ -45,6 +45,10 @@ type Options struct {
 type Inside struct {
 	Options map[string]any // the provider's attributes there
 	Blind   bool           // not at all: see templates.Cloud
+
+	// Program returns the path of the plug-in's program for nodes of an architecture; nil: the vendor is built in.
+	Program   func(arch string) (string, error)
+	Sensitive []string // names of the plug-in's Options that no log may show
 }
 
 // An Engine makes a cluster be as its file says. Its methods are to be called one after another; a method runs many
@@ -52,6 +56,7 @@ type Inside struct {
 type Engine struct {
 	Options
 	programs   *bootstrap.Programs
+	plugin     *ssh.Source       // the vendor's program for control-plane nodes; nil: it is built in, or no cloud agent needs it
 	manifests  map[string][]byte // of the add-ons, by name
 	secrets    *secrets
 	destroying bool                   // what runs is a destroy

@@ -97,7 +97,7 @@ func (e *Engine) target(ctx context.Context, m plan.Member, token pki.Token) (*b
 	if err != nil {
 		return nil, err
 	}
-	return &bootstrap.Target{Host: h, Node: n, Files: files, Programs: e.programs, Wait: joinTimeout}, nil
+	return &bootstrap.Target{Host: h, Node: n, Files: files, Programs: e.programs, Besides: e.besides(m.Role), Wait: joinTimeout}, nil
 }
 
 // files are the secrets that a node of the role gets.
@@ -117,7 +117,11 @@ func (e *Engine) files(role templates.Role, token pki.Token) ([]templates.File, 
 		content[templates.BGPPath] = b
 	}
 	if role == templates.ControlPlane && e.want.Cloud != nil {
-		b, err := templates.RenderCloud(e.cloud())
+		c, err := e.cloud()
+		if err != nil {
+			return nil, err
+		}
+		b, err := templates.RenderCloud(c)
 		if err != nil {
 			return nil, err
 		}
@@ -140,9 +144,14 @@ func (e *Engine) files(role templates.Role, token pki.Token) ([]templates.File, 
 	return fs, nil
 }
 
-// stale names the files of a host that are not as they should be.
-func stale(files []templates.File, have map[string]string) []string {
+// stale names the files and programs of a host that are not as they should be.
+func stale(files []templates.File, programs []bootstrap.Program, have map[string]string) []string {
 	var stale []string
+	for _, p := range programs {
+		if sum, err := p.Source.Sum(); err != nil || have[p.Path] != sum {
+			stale = append(stale, p.Path)
+		}
+	}
 	for _, f := range files {
 		sum := sha256.Sum256(f.Content)
 		if have[f.Path] != hex.EncodeToString(sum[:]) {

@@ -131,11 +131,16 @@ func (e *Engine) askHost(ctx context.Context, m providers.Machine) plan.Host {
 	if err != nil {
 		return plan.Host{Problem: firstLine(err)}
 	}
-	f, err := bootstrap.Gather(ctx, h, append(paths(files), templates.FoundingPath)...)
+	besides := e.besides(role)
+	asked := append(paths(files), templates.FoundingPath)
+	for _, p := range besides {
+		asked = append(asked, p.Path)
+	}
+	f, err := bootstrap.Gather(ctx, h, asked...)
 	if err != nil {
 		return plan.Host{Problem: firstLine(err)}
 	}
-	ph := plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Joined: f.Joined, Stale: stale(files, f.Files), Due: due(f.Status, time.Now())}
+	ph := plan.Host{Node: f.Node, Agent: f.Agent, Running: f.Status != nil, Joined: f.Joined, Stale: stale(files, besides, f.Files), Due: due(f.Status, time.Now())}
 	_, ph.Founding = f.Files[templates.FoundingPath]
 	if f.Status != nil && f.Status.Etcd != nil {
 		ph.Etcd = f.Status.Etcd.State
@@ -230,7 +235,8 @@ func (e *Engine) open() (err error) {
 		return err
 	}
 	e.want.Addons, e.want.Cloud = addonHashes(e.manifests), e.nodeCloud()
-	return nil
+	e.plugin, err = e.nodePlugin()
+	return err
 }
 
 // replaced are the addresses of the machines that a person wants replaced. What names none is a mistake.

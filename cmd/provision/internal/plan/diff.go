@@ -112,7 +112,7 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 		ch.Action = Restart
 	}
 	for _, f := range host.Stale {
-		if name, ok := taken[f]; ok {
+		if name, ok := taken(f); ok {
 			ch.Fields = append(ch.Fields, Field{name, "another", "the file's"})
 		}
 	}
@@ -121,7 +121,7 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 		ch.Fields = append(ch.Fields, Field{"agent", short(host.Agent), short(d.want.Agent)})
 	}
 	for _, f := range host.Stale {
-		if _, ok := taken[f]; !ok {
+		if _, ok := taken(f); !ok {
 			ch.Fields = append(ch.Fields, Field{f, "another", "the cluster's"})
 		}
 	}
@@ -158,8 +158,18 @@ func (d *differ) settled(m Member, ch Change, host Host, kube KubeNode) {
 	}
 }
 
-// taken are the files that a running node takes without a restart, and what a plan calls them; what they say is secret.
-var taken = map[string]string{templates.BGPPath: "bgp.password", templates.CloudPath: "cloud_agent.settings"}
+// taken says whether a running node takes a file without a restart, and what a plan calls it; what it says is secret.
+func taken(path string) (name string, ok bool) {
+	switch {
+	case path == templates.BGPPath:
+		return "bgp.password", true
+	case path == templates.CloudPath:
+		return "cloud_agent.settings", true
+	case strings.HasPrefix(path, templates.PluginDir+"/"):
+		return "cloud_agent.plugin", true
+	}
+	return "", false
+}
 
 // cloudText is what a plan shows of what a node knows of the cloud agent.
 func cloudText(c *templates.NodeCloud) string {

@@ -179,6 +179,11 @@ update node.workers[0] endpoints etcd`},
 		}, want: `update node.control-plane[0] vip bgp api_names
 update node.control-plane[1] vip bgp api_names bgp.password
 update node.control-plane[2] vip bgp api_names`},
+		{name: "another plug-in", have: high(3), file: high(3), spoil: func(w *World) {
+			h := w.Hosts["demo-cp-1"]
+			h.Stale = []string{templates.PluginPath("rack"), templates.CloudPath}
+			w.Hosts["demo-cp-1"] = h
+		}, want: `update node.control-plane[1] cloud_agent.plugin cloud_agent.settings`},
 		{name: "a balancer", have: high(3), file: high(3, func(c *config.Cluster) { c.Endpoint.Balancer = true }), want: `update node.control-plane[0] endpoints
 update node.control-plane[1] endpoints
 update node.control-plane[2] endpoints
