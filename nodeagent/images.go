@@ -18,7 +18,20 @@ type importer struct {
 	progress func(first, all bool) // is told which of them are there
 }
 
-// run imports what containerd does not have yet, side by side: first what the kubelet needs to start at all.
+// What keeps the kubelet from removing an image when its disk is full: a node could not fetch it again. ours says that it was this
+// agent that did so. As containerd's CRI has it: https://github.com/containerd/containerd/blob/main/internal/cri/labels/labels.go
+const (
+	pinned = "io.cri-containerd.pinned"
+	ours   = "provision.sh/bundle"
+)
+
+// held is an image that containerd has.
+type held struct{ digest, labels string }
+
+func (h held) has(label string) bool { return strings.Contains(","+h.labels, ","+label+"=") }
+
+// run imports what containerd does not have yet, side by side: first what the kubelet needs to start at all. Then it pins the
+// bundle's images, and lets those go that an earlier bundle brought.
 func (i importer) run(ctx context.Context) error {
 	have, err := i.present(ctx)
 	if err != nil {
@@ -27,7 +40,7 @@ func (i importer) run(ctx context.Context) error {
 	for _, first := range []bool{true, false} {
 		var batch []bundle.Image
 		for _, img := range i.images {
-			if img.First == first && have[img.Name] != img.Digest {
+			if img.First == first && have[img.Name].digest != img.Digest {
 				batch = append(batch, img)
 			}
 		}
@@ -35,6 +48,28 @@ func (i importer) run(ctx context.Context) error {
 			return err
 		}
 		i.progress(true, !first)
+	}
+	return i.pin(ctx, have)
+}
+
+// pin gives images their labels, and takes them from those that are no longer the bundle's; had is what there was before.
+func (i importer) pin(ctx context.Context, had map[string]held) error {
+	current := map[string]bool{}
+	for _, img := range i.images {
+		current[img.Name] = true
+		if was := had[img.Name]; was.digest == img.Digest && was.has(pinned) && was.has(ours) {
+			continue
+		}
+		if _, err := i.ctr(ctx, "images", "label", img.Name, pinned+"=pinned", ours+"=yes"); err != nil {
+			return fmt.Errorf("pin %s: %w", img.Name, err)
+		}
+	}
+	for name, was := range had {
+		if was.has(ours) && !current[name] {
+			if _, err := i.ctr(ctx, "images", "label", name, pinned+"=", ours+"="); err != nil {
+				return fmt.Errorf("let %s go: %w", name, err)
+			}
+		}
 	}
 	return nil
 }
@@ -58,16 +93,16 @@ func (i importer) batch(ctx context.Context, images []bundle.Image) error {
 	return context.Cause(ctx)
 }
 
-// present returns the digests of the images that containerd has, by name.
-func (i importer) present(ctx context.Context) (map[string]string, error) {
+// present returns the images that containerd has, by name.
+func (i importer) present(ctx context.Context) (map[string]held, error) {
 	out, err := i.ctr(ctx, "images", "ls")
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
-	have := map[string]string{}
+	have := map[string]held{}
 	for line := range strings.Lines(out) {
-		if f := strings.Fields(line); len(f) > 2 {
-			have[f[0]] = f[2]
+		if f := strings.Fields(line); len(f) > 2 { // name, type, digest, size and its unit, platforms, labels
+			have[f[0]] = held{f[2], f[len(f)-1]}
 		}
 	}
 	return have, nil

@@ -363,6 +363,9 @@ func (r *rig) partUse() {
 	if o, e, err := r.try(time.Minute, "kubectl", r.file, "--", "apply", "-f", r.file+".policy.yaml"); err == nil {
 		r.t.Errorf("a NetworkPolicy that nobody enforces was accepted:\n%s%s", o, e)
 	}
+	if out := r.on("workers-0", "/opt/provision/current/bin/ctr -a /run/containerd/containerd.sock -n k8s.io images ls 2>/dev/null | grep registry.k8s.io/"); !strings.Contains(out, "/pause:") || strings.Count(out, "io.cri-containerd.pinned=pinned") != strings.Count(out, "\n") {
+		r.t.Errorf("images that a full disk's kubelet may remove:\n%s", out)
+	}
 	conf := r.run(time.Minute, "kubeconfig", r.file)
 	if !strings.Contains(conf, "client-key-data") {
 		r.t.Error("the kubeconfig has no key")
