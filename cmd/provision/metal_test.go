@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/provisionhq/provision/bootstrap/bundle"
 	"github.com/provisionhq/provision/bootstrap/ssh/sshtest"
 	"github.com/provisionhq/provision/providers/metal/metaltest"
 )
@@ -185,8 +186,36 @@ func TestMetalAllDown(t *testing.T) {
 	for _, h := range hosts {
 		h.Close()
 	}
-	words, code := provision(t, "validate", metalFile(t, hosts))
+	words, code := provision(t, append([]string{"plan", metalFile(t, hosts)}, emptyPrograms(t)...)...)
 	if code == 0 || strings.Contains(words, "Unknown machine type") || !strings.Contains(words, "SSH not reachable") || !strings.Contains(words, "host-0: no connection") || !strings.Contains(words, "host-1: no connection") {
-		t.Errorf("validate ends with %d:\n%s", code, words)
+		t.Errorf("plan ends with %d:\n%s", code, words)
 	}
+}
+
+// emptyPrograms are the options that name a node agent and a bundle, with nothing in them: for what does not come to use them.
+func emptyPrograms(t *testing.T) []string {
+	t.Helper()
+	dir := t.TempDir()
+	m := &bundle.Manifest{Kubernetes: "v1.37.2", Arch: "amd64"}
+	for _, name := range []string{"coredns/coredns:v1.15.0", "metrics-server/metrics-server:v0.9.0", "pause:3.10.2"} {
+		m.Images = append(m.Images, bundle.Image{Name: "registry.k8s.io/" + name})
+	}
+	manifest, err := m.Seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{bundle.ManifestName: manifest, "node-agent": []byte("not run")} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.Create(filepath.Join(dir, "bundle.tar.zst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := bundle.Write(t.Context(), f, dir); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--agent", filepath.Join(dir, "node-agent"), "--bundle", f.Name()}
 }
