@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/provisionhq/provision/cmd/provision/internal/config"
@@ -47,6 +48,7 @@ type app struct {
 	verb    *cobra.Command   // that runs, if it works on a cluster's file
 	cluster *config.Cluster  // that was loaded last
 	warned  diag.Diagnostics // what a person was warned of
+	saying  sync.Mutex       // one line of progress at a time
 
 	rehearsal *rehearsal // that the command works on; nil: on the cluster itself
 }

@@ -117,9 +117,11 @@ func (s *stream) progress() (done int, running, left []string) {
 	return done, running, left
 }
 
-// early shows what the engine waits for before there is a plan: to a person only.
+// early shows what the engine waits for before there is a plan: to a person only. It may be called by several at a time.
 func (a *app) early(e ui.Event) {
 	if !a.flags.json && e.Type == ui.Progress {
+		a.saying.Lock()
+		defer a.saying.Unlock()
 		fmt.Fprintln(a.err, sentence(e.Text)+".")
 	}
 }
