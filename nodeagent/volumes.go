@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/provisionhq/provision/controlplane"
@@ -22,9 +23,9 @@ func (a *agent) mountVolumes(ctx context.Context, node templates.Node) {
 		}
 		return
 	}
-	zone, ok := a.zone(ctx, node)
+	at, ok := a.place(ctx, node)
 	for ok && ctx.Err() == nil {
-		half := mount.New(mount.Options{Driver: templates.CSIDriver(node.Cloud.Vendor), Version: Version(), Node: node.Name, Zone: zone, Kubelet: kubeletRoot, Log: a.log})
+		half := mount.New(mount.Options{Driver: templates.CSIDriver(node.Cloud.Vendor), Version: Version(), Node: node.Name, Zone: at.zone, Most: at.volumes, Kubelet: kubeletRoot, Log: a.log})
 		err := half.Serve(ctx)
 		if ctx.Err() != nil {
 			return
@@ -38,16 +39,22 @@ func (a *agent) mountVolumes(ctx context.Context, node templates.Node) {
 	}
 }
 
-// zone returns where the node is, as soon as the cloud agent has said so: the kubelet asks once, when it learns of the driver, and
+// A place is what the cloud agent has said of a node's machine.
+type place struct {
+	zone    string // "": there is just one
+	volumes int    // how many can be attached; 0: nobody knows
+}
+
+// place returns where the node is, as soon as the cloud agent has said so: the kubelet asks once, when it learns of the driver, and
 // a volume of a zone would never be attached to a node of none. False if ctx ended.
-func (a *agent) zone(ctx context.Context, node templates.Node) (string, bool) {
+func (a *agent) place(ctx context.Context, node templates.Node) (place, bool) {
 	if !node.Cloud.External {
-		return "", true // nobody says so, as there is just one place
+		return place{}, true // nobody says so, as there is just one place
 	}
 	for ctx.Err() == nil {
 		if joined() == "" {
-			if zone, known := askZone(ctx, node.Name); known {
-				return zone, true
+			if p, known := askPlace(ctx, node.Name); known {
+				return p, true
 			}
 		}
 		select {
@@ -55,22 +62,22 @@ func (a *agent) zone(ctx context.Context, node templates.Node) (string, bool) {
 		case <-time.After(retryPeriod):
 		}
 	}
-	return "", false
+	return place{}, false
 }
 
 // uninitialized is the taint of a node of which the cloud agent has not said what it is.
 const uninitialized = "node.cloudprovider.kubernetes.io/uninitialized"
 
-func askZone(ctx context.Context, name string) (string, bool) {
+func askPlace(ctx context.Context, name string) (place, bool) {
 	client, err := api.New(controlplane.LocalServer, pki.ClusterCA.File(), kubeletClient, kubeletClient)
 	if err != nil {
-		return "", false
+		return place{}, false
 	}
 	var node nodePlace
 	if err := client.Do(ctx, http.MethodGet, "/api/v1/nodes/"+url.PathEscape(name), nil, &node); err != nil {
-		return "", false
+		return place{}, false
 	}
-	return node.zone()
+	return node.place()
 }
 
 // A nodePlace is what a node object says of where the node is.
@@ -79,12 +86,13 @@ type nodePlace struct {
 	Spec     struct{ Taints []templates.Taint }
 }
 
-// zone returns the node's zone, and whether that is known by now.
-func (n nodePlace) zone() (string, bool) {
+// place returns the node's place, and whether that is known by now.
+func (n nodePlace) place() (place, bool) {
 	for _, t := range n.Spec.Taints {
 		if t.Key == uninitialized {
-			return "", false
+			return place{}, false
 		}
 	}
-	return n.Metadata.Labels[templates.VolumeZone], true
+	most, _ := strconv.Atoi(n.Metadata.Labels[templates.VolumeCount]) // what is no number says nothing
+	return place{n.Metadata.Labels[templates.VolumeZone], max(0, most)}, true
 }

@@ -5,22 +5,23 @@ import (
 	"testing"
 )
 
-// TestZoneIsWaitedFor reads nodes before and after the cloud agent completed them.
-func TestZoneIsWaitedFor(t *testing.T) {
+// TestPlaceIsWaitedFor reads nodes before and after the cloud agent completed them.
+func TestPlaceIsWaitedFor(t *testing.T) {
 	for _, c := range []struct {
-		node, zone string
-		known      bool
+		node  string
+		at    place
+		known bool
 	}{
-		{`{"spec":{"taints":[{"key":"node.cloudprovider.kubernetes.io/uninitialized","value":"true","effect":"NoSchedule"}]}}`, "", false},
-		{`{"metadata":{"labels":{"topology.kubernetes.io/zone":"eu-west-1b"}},"spec":{"taints":[{"key":"own","effect":"NoSchedule"}]}}`, "eu-west-1b", true},
-		{`{"metadata":{"labels":{"a":"b"}}}`, "", true},
+		{`{"spec":{"taints":[{"key":"node.cloudprovider.kubernetes.io/uninitialized","value":"true","effect":"NoSchedule"}]}}`, place{}, false},
+		{`{"metadata":{"labels":{"topology.kubernetes.io/zone":"eu-west-1b","provision.sh/volumes":"26"}},"spec":{"taints":[{"key":"own","effect":"NoSchedule"}]}}`, place{"eu-west-1b", 26}, true},
+		{`{"metadata":{"labels":{"a":"b","provision.sh/volumes":"some"}}}`, place{}, true},
 	} {
 		var n nodePlace
 		if err := json.Unmarshal([]byte(c.node), &n); err != nil {
 			t.Fatal(err)
 		}
-		if zone, known := n.zone(); zone != c.zone || known != c.known {
-			t.Errorf("%s: got %q %v, want %q %v", c.node, zone, known, c.zone, c.known)
+		if at, known := n.place(); at != c.at || known != c.known {
+			t.Errorf("%s: got %v %v, want %v %v", c.node, at, known, c.at, c.known)
 		}
 	}
 }

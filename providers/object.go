@@ -118,6 +118,7 @@ type MachineType struct {
 	Arch      string   `json:"arch"`                // as GOARCH names it
 	Zones     []string `json:"zones,omitempty"`     // where it is offered; empty: everywhere
 	PriceUSD  float64  `json:"price_usd,omitempty"` // per hour; 0: unknown
+	Volumes   int      `json:"volumes,omitempty"`   // how many can be attached at a time, the root disk aside; 0: as many as one likes, or unknown
 }
 
 // A LoadBalancerSpec says what balancer to make.

@@ -94,7 +94,7 @@ type LoadBalancers interface {
 type Volumes interface {
 	Objects[VolumeSpec, Volume]
 	// Attach connects the volume to a machine and returns it with Device set. Attaching where it already is succeeds;
-	// Conflict if it is attached elsewhere.
+	// Conflict if it is attached elsewhere, Quota if the machine takes no more of them (MachineType.Volumes).
 	Attach(ctx context.Context, volume, machine ID) (Volume, error)
 	// Detach disconnects the volume from the machine. It succeeds if it was not attached there.
 	Detach(ctx context.Context, volume, machine ID) error

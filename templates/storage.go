@@ -9,6 +9,9 @@ const (
 	// VolumeZone is the key of the topology that volumes and nodes have: Kubernetes' own label, so that scheduler and node
 	// autoscaler understand it.
 	VolumeZone = "topology.kubernetes.io/zone"
+
+	// VolumeCount is the label that says how many volumes can be attached to a node's machine, if the vendor has a limit.
+	VolumeCount = "provision.sh/volumes"
 )
 
 // A Storage is what the manifests of a cluster whose nodes mount volumes depend on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -11,8 +12,10 @@ import (
 	v1 "k8s.io/api/core/v1"
 	cloudprovider "k8s.io/cloud-provider"
 	cloudapi "k8s.io/cloud-provider/api"
+	"k8s.io/klog/v2"
 
 	"github.com/provisionhq/provision/providers"
+	"github.com/provisionhq/provision/templates"
 )
 
 // strange is how long a node of which nothing is known is asked about. Later it is another vendor's.
@@ -25,6 +28,7 @@ type instances struct {
 	lag      time.Duration
 	machines *lister
 	get      func(context.Context, providers.ID) (providers.Machine, error) // nil: the list is the truth
+	types    func(context.Context) ([]providers.MachineType, error)         // nil: nobody asks how many volumes a machine takes
 
 	mu   sync.Mutex
 	seen map[string]providers.ID // machines by node ID, those that are gone too
@@ -125,11 +129,33 @@ func (i *instances) InstanceMetadata(ctx context.Context, n *v1.Node) (*cloudpro
 	case err != nil:
 		return nil, err
 	case found:
-		return i.metadata(m), nil
+		d := i.metadata(m)
+		if uninitialized(n) {
+			d.AdditionalLabels = i.limits(ctx, m)
+		}
+		return d, nil
 	case now.Sub(n.CreationTimestamp.Time) > strange+i.lag:
 		return nothing(n), nil
 	}
 	return nil, fmt.Errorf("node %s: no machine of the cluster has its name or its ID %q yet", n.Name, n.Spec.ProviderID)
+}
+
+// limits are the labels of a new node that say what its machine's type allows. A node without them serves, so what the vendor does not
+// tell now is left out.
+func (i *instances) limits(ctx context.Context, m providers.Machine) map[string]string {
+	if i.types == nil {
+		return nil
+	}
+	all, err := i.types(ctx)
+	if err != nil {
+		klog.ErrorS(err, "Nobody says how many volumes a node takes", "node", m.Name, "type", m.Type)
+	}
+	for _, t := range all {
+		if t.Name == m.Type && t.Volumes > 0 {
+			return map[string]string{templates.VolumeCount: strconv.Itoa(t.Volumes)}
+		}
+	}
+	return nil
 }
 
 func (i *instances) metadata(m providers.Machine) *cloudprovider.InstanceMetadata {

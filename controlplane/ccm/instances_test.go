@@ -24,7 +24,7 @@ func TestNodesAreCompleted(t *testing.T) {
 		w.node("w1", "", m.Private)
 		time.Sleep(time.Second)
 		n := w.get("w1")
-		if uninitialized(n) || n.Spec.ProviderID != m.NodeID || n.Labels[v1.LabelInstanceTypeStable] != m.Type || n.Labels[v1.LabelTopologyRegion] != "north" {
+		if uninitialized(n) || n.Spec.ProviderID != m.NodeID || n.Labels[v1.LabelInstanceTypeStable] != m.Type || n.Labels[v1.LabelTopologyRegion] != "north" || n.Labels[templates.VolumeCount] != "24" {
 			t.Errorf("a second after it joined, the node is not complete: %v %v %v", n.Spec, n.Labels, m)
 		}
 		if got := w.called("machine.list") - before; got != 1 {

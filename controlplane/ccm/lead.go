@@ -70,6 +70,9 @@ func newManager(o Options) (*manager, error) {
 	case o.Provider != nil:
 		i.scheme, i.lag, i.get = o.Provider.Name(), o.Provider.Caps().Lag, o.Provider.Machines().Get
 		i.machines = machinesOf(o.Cloud, o.Provider)
+		if o.Provider.Caps().Volumes {
+			i.types = o.Provider.Machines().Types
+		}
 	case !o.Cloud.Blind: // nobody asks i of a machine then
 		return nil, fmt.Errorf("vendor %s: its API is not at hand", o.Cloud.Vendor)
 	}

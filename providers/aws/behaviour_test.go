@@ -353,8 +353,8 @@ func TestAnswersAreReadToTheirEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i := slices.IndexFunc(all, func(m providers.MachineType) bool { return m.Name == "t3.small" }); i < 0 || all[i].PriceUSD != 0.0228 {
-			t.Errorf("t3.small is not among the %d types at its price", len(all))
+		if i := slices.IndexFunc(all, func(m providers.MachineType) bool { return m.Name == "t3.small" }); i < 0 || all[i].PriceUSD != 0.0228 || all[i].Volumes != 26 {
+			t.Errorf("t3.small is not among the %d types at its price and with its 26 volumes", len(all))
 		}
 	}
 }

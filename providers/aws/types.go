@@ -177,10 +177,19 @@ func (m machines) types(ctx context.Context) (all []providers.MachineType, err e
 		slices.Sort(zones[t.InstanceType])
 		all = append(all, providers.MachineType{Name: string(t.InstanceType), CPUs: 1000 * int(aws.ToInt32(t.VCpuInfo.DefaultVCpus)),
 			MemoryMiB: int(aws.ToInt64(t.MemoryInfo.SizeInMiB)), DiskGiB: defaultDisk, GPUs: gpus(t), Arch: arch, Zones: zones[t.InstanceType],
-			PriceUSD: table().Regions[m.p.o.Region].Types[string(t.InstanceType)]})
+			PriceUSD: table().Regions[m.p.o.Region].Types[string(t.InstanceType)], Volumes: volumesOf(t)})
 	}
 	slices.SortFunc(all, func(a, b providers.MachineType) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
+}
+
+// volumesOf is how many volumes can be attached to a machine beside its root volume. AWS's figure leaves out the one network interface
+// and the disks of the type's own: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/volume_limits.html
+func volumesOf(t types.InstanceTypeInfo) int {
+	if t.EbsInfo == nil {
+		return 0
+	}
+	return max(0, int(aws.ToInt32(t.EbsInfo.MaximumEbsAttachments))-1)
 }
 
 func gpus(t types.InstanceTypeInfo) (n int) {

@@ -41,5 +41,8 @@ func TestPrices(t *testing.T) {
 		if want := machinePrices("westeurope")[z.Name]; z.PriceUSD != want {
 			t.Errorf("%s: %g, want %g", z.Name, z.PriceUSD, want)
 		}
+		if z.Volumes != 2*z.CPUs/1000 {
+			t.Errorf("%s takes %d volumes, want 2 for each processor", z.Name, z.Volumes)
+		}
 	}
 }

@@ -119,11 +119,12 @@ func (p *Provider) offer(s *armcompute.ResourceSKU) (z size, ok bool) {
 	cpus, _ := strconv.Atoi(can["vCPUs"])
 	memory, _ := strconv.ParseFloat(can["MemoryGB"], 64)
 	gpus, _ := strconv.Atoi(can["GPUs"])
+	volumes, _ := strconv.Atoi(can["MaxDataDiskCount"])
 	arch := map[string]string{"x64": "amd64", "": "amd64", "Arm64": "arm64"}[can["CpuArchitectureType"]]
 	if cpus == 0 || memory == 0 || arch == "" || !strings.Contains(can["HyperVGenerations"], "V2") {
 		return z, false
 	}
-	z = size{providers.MachineType{Name: val(s.Name), CPUs: 1000 * cpus, MemoryMiB: int(math.Round(memory * 1024)), DiskGiB: defaultDisk, GPUs: gpus, Arch: arch},
+	z = size{providers.MachineType{Name: val(s.Name), CPUs: 1000 * cpus, MemoryMiB: int(math.Round(memory * 1024)), DiskGiB: defaultDisk, GPUs: gpus, Arch: arch, Volumes: volumes},
 		val(s.Family), "", can["TrustedLaunchDisabled"] != "True" && arch == "amd64", can["LowPriorityCapable"] == "True", can["DiskControllerTypes"] == "NVMe"}
 	for _, l := range s.LocationInfo {
 		if strings.EqualFold(val(l.Location), p.o.Location) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -332,6 +333,24 @@ func TestVolumeInAnotherZone(t *testing.T) {
 	v := must[providers.Volume](t)(f.Volumes().Create(t.Context(), providers.VolumeSpec{Owner: "demo", Name: "v", SizeGiB: 1, Zone: "b"}))
 	if _, err := f.Volumes().Attach(t.Context(), v.ID, m.ID); !errors.Is(err, providers.Invalid) {
 		t.Errorf("Attach across zones = %v, want Invalid", err)
+	}
+}
+
+// TestMachineTakesSoManyVolumes attaches as many as the machine's type says, and one more.
+func TestMachineTakesSoManyVolumes(t *testing.T) {
+	f := fake.New(fake.Options{})
+	n := must[providers.Network](t)(f.Networks().Create(t.Context(), network("main")))
+	spec := machine(n.ID, "m")
+	spec.Type = "small"
+	m := must[providers.Machine](t)(f.Machines().Create(t.Context(), spec))
+	types := must[[]providers.MachineType](t)(f.Machines().Types(t.Context()))
+	most := types[slices.IndexFunc(types, func(mt providers.MachineType) bool { return mt.Name == "small" })].Volumes
+	for i := range most + 1 {
+		v := must[providers.Volume](t)(f.Volumes().Create(t.Context(), providers.VolumeSpec{Owner: "demo", Name: fmt.Sprint("v", i), SizeGiB: 1, Zone: m.Zone}))
+		_, err := f.Volumes().Attach(t.Context(), v.ID, m.ID)
+		if over := i == most; over != errors.Is(err, providers.Quota) || !over && err != nil {
+			t.Fatalf("volume %d of %d: %v", i+1, most, err)
+		}
 	}
 }
 

@@ -45,9 +45,9 @@ func (m machines) Types(ctx context.Context) ([]providers.MachineType, error) {
 
 func machineTypes() []providers.MachineType {
 	return []providers.MachineType{
-		{Name: "large", CPUs: 8000, MemoryMiB: 16384, DiskGiB: 40, Arch: "amd64", Zones: zones(), PriceUSD: 0.32},
-		{Name: "medium", CPUs: 4000, MemoryMiB: 8192, DiskGiB: 40, Arch: "amd64", Zones: zones(), PriceUSD: 0.16},
-		{Name: "small", CPUs: 2000, MemoryMiB: 4096, DiskGiB: 20, Arch: "amd64", Zones: zones(), PriceUSD: 0.08},
+		{Name: "large", CPUs: 8000, MemoryMiB: 16384, DiskGiB: 40, Arch: "amd64", Zones: zones(), PriceUSD: 0.32, Volumes: 127},
+		{Name: "medium", CPUs: 4000, MemoryMiB: 8192, DiskGiB: 40, Arch: "amd64", Zones: zones(), PriceUSD: 0.16, Volumes: 64},
+		{Name: "small", CPUs: 2000, MemoryMiB: 4096, DiskGiB: 20, Arch: "amd64", Zones: zones(), PriceUSD: 0.08, Volumes: 24},
 	}
 }
 

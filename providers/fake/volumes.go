@@ -102,10 +102,23 @@ func (v volumes) Attach(ctx context.Context, volume, machine providers.ID) (prov
 			return false, fmt.Errorf("%w: it is attached to %s", providers.Conflict, o.Machine)
 		case m.Object.Zone != o.Zone:
 			return false, fmt.Errorf("%w: the volume is in zone %s, the machine in %s", providers.Invalid, o.Zone, m.Object.Zone)
+		case s.full(m.Object):
+			return false, fmt.Errorf("machine %s: %w: a %s takes no more volumes", m.Object.Name, providers.Quota, m.Object.Type)
 		}
 		o.Machine, o.Device = machine, "/dev/disk/by-id/"+string(volume)
 		return true, nil
 	})
+}
+
+// full says whether the machine has as many volumes as its type takes.
+func (s *state) full(m providers.Machine) bool {
+	has := 0
+	for _, r := range s.volumes.rows {
+		if r.Object.Machine == m.ID {
+			has++
+		}
+	}
+	return slices.ContainsFunc(machineTypes(), func(t providers.MachineType) bool { return t.Name == m.Type && has >= t.Volumes })
 }
 
 // Detach returns NotFound if there is no such volume.

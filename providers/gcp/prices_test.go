@@ -69,6 +69,9 @@ func TestPrices(t *testing.T) {
 		if priced := mt.PriceUSD > 0; priced != (strings.HasPrefix(mt.Name, "e2-") || strings.HasPrefix(mt.Name, "n2-")) {
 			t.Errorf("type %s costs %g", mt.Name, mt.PriceUSD)
 		}
+		if mt.Volumes != 127 {
+			t.Errorf("type %s takes %d volumes beside its root disk, want Google's 128 less one", mt.Name, mt.Volumes)
+		}
 	}
 	if err != nil || len(types) == 0 {
 		t.Errorf("%d types, %v", len(types), err)

@@ -150,7 +150,8 @@ func (m machines) types(ctx context.Context) (all []providers.MachineType, err e
 				continue
 			}
 			if byName[t.GetName()] == nil {
-				byName[t.GetName()] = &providers.MachineType{Name: t.GetName(), CPUs: 1000 * int(t.GetGuestCpus()), MemoryMiB: int(t.GetMemoryMb()), DiskGiB: defaultDisk, GPUs: gpus(t), Arch: arch}
+				byName[t.GetName()] = &providers.MachineType{Name: t.GetName(), CPUs: 1000 * int(t.GetGuestCpus()), MemoryMiB: int(t.GetMemoryMb()), DiskGiB: defaultDisk, GPUs: gpus(t), Arch: arch,
+					Volumes: max(0, int(t.GetMaximumPersistentDisks())-1)} // the root disk is one
 			}
 			byName[t.GetName()].Zones = append(byName[t.GetName()].Zones, zone)
 		}

@@ -302,7 +302,7 @@ func tryTypes(ctx context.Context, s *suite) error {
 		switch {
 		case i > 0 && types[i-1].Name >= t.Name:
 			return fmt.Errorf("Types has %q after %q", t.Name, types[i-1].Name)
-		case t.Name == "" || t.CPUs <= 0 || t.MemoryMiB <= 0 || t.DiskGiB < 0 || t.GPUs < 0 || t.PriceUSD < 0:
+		case t.Name == "" || t.CPUs <= 0 || t.MemoryMiB <= 0 || t.DiskGiB < 0 || t.GPUs < 0 || t.PriceUSD < 0 || t.Volumes < 0:
 			return fmt.Errorf("a type has no name, no processor, no memory or something negative: %+v", t)
 		case !slices.Contains(caps.Arch, t.Arch):
 			return fmt.Errorf("type %s is of architecture %q, which Caps does not name", t.Name, t.Arch)

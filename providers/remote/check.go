@@ -110,8 +110,8 @@ func checkSnapshot(s providers.Snapshot) error {
 }
 
 func checkType(t providers.MachineType) error {
-	if t.Name == "" || t.CPUs <= 0 || t.MemoryMiB <= 0 || t.Arch == "" {
-		return fmt.Errorf("it has %d thousandths of a processor, %d MiB, architecture %q", t.CPUs, t.MemoryMiB, t.Arch)
+	if t.Name == "" || t.CPUs <= 0 || t.MemoryMiB <= 0 || t.Arch == "" || t.Volumes < 0 {
+		return fmt.Errorf("it has %d thousandths of a processor, %d MiB, architecture %q, %d volumes", t.CPUs, t.MemoryMiB, t.Arch, t.Volumes)
 	}
 	return printable("name", t.Name)
 }

@@ -186,7 +186,7 @@ func (c *Cloud) sizes(o *armcompute.ResourceSKUsClientListOptions) (resp azfake.
 	var all []*armcompute.ResourceSKU
 	for _, s := range skus() {
 		r := &armcompute.ResourceSKU{Name: str(s.name), Family: str(s.family), ResourceType: str("virtualMachines"), Locations: []*string{str(here)}}
-		for k, v := range map[string]string{"vCPUs": fmt.Sprint(s.cpus), "MemoryGB": s.memory, "CpuArchitectureType": s.arch, "HyperVGenerations": "V1,V2", "LowPriorityCapable": "True",
+		for k, v := range map[string]string{"vCPUs": fmt.Sprint(s.cpus), "MemoryGB": s.memory, "CpuArchitectureType": s.arch, "HyperVGenerations": "V1,V2", "LowPriorityCapable": "True", "MaxDataDiskCount": fmt.Sprint(2 * s.cpus),
 			"TrustedLaunchDisabled": map[bool]string{true: "True", false: "False"}[s.noTrust], "DiskControllerTypes": map[bool]string{true: "NVMe", false: "SCSI"}[s.nvme]} {
 			r.Capabilities = append(r.Capabilities, &armcompute.ResourceSKUCapabilities{Name: str(k), Value: str(v)})
 		}
